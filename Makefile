@@ -1,0 +1,57 @@
+# `make demo` shows the system at work; `make test` proves it. Both make .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := setup.py pyproject.toml
+
+# PanDA's own programs, which the tests run against the server: each in a folder of its own under $(VENV).
+PANDA_CLIENTS := 2.2.0 2.0.1 1.7.6 1.6.18
+PANDA_PILOT := 3.7.0.36
+PANDA_PROGRAMS := $(PANDA_CLIENTS:%=$(VENV)/panda-client-%/.installed) $(VENV)/panda-pilot-$(PANDA_PILOT)/.installed
+
+.PHONY: help demo test panda lint clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+demo: $(VENV)/.installed  ## start everything, run a task over real files (IN=<folder>), show its outputs
+	@$(BIN)/bamboo demo $(if $(IN),--in "$(IN)") $(if $(STATE),--state "$(STATE)")
+
+test: $(VENV)/.test-installed $(PANDA_PROGRAMS)  ## run the whole suite, on SQLite and a real PostgreSQL
+	$(BIN)/pytest -n 2 --dist worksteal
+
+panda: $(PANDA_PROGRAMS)  ## install PanDA's own client and pilot for the tests, beside ours
+
+lint: $(VENV)/.test-installed  ## check style, types and who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	mkdir -p $(VENV)/lint && ln -sfn "$(CURDIR)" $(VENV)/lint/bamboo
+	MYPYPATH=$(VENV)/lint:tests/helpers:benchmarks $(BIN)/mypy --config-file pyproject.toml --cache-dir $(VENV)/mypy -p bamboo
+	$(BIN)/lint-imports --no-cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Bamboo needs Python 3.11 or later: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test-installed: $(VENV)/bin/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/panda-client-%/.installed: | $(VENV)/bin/python
+	$(PYTHON) -m venv --clear --without-pip $(@D)
+	$(BIN)/python -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check panda-client==$*
+	@touch $@
+
+# The wheel lacks pilot.py: it takes the source distribution (which pip asks for its name and version).
+$(VENV)/panda-pilot-%/.installed: | $(VENV)/bin/python
+	rm -rf $(@D) && mkdir -p $(@D)
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary panda-pilot --dest $(@D) panda-pilot==$*
+	tar xzf $(@D)/*.tar.gz -C $(@D) --strip-components 1
+	@touch $@
+
+clean:  ## remove .venv and what demo and tests made
+	rm -rf $(VENV) bamboo-demo build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The cfg files and service units that an installation starts from."""
