@@ -1,0 +1,57 @@
+"""Linux's ways of keeping processes together. Standard library only and Python 3.9."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def die_with_parent(parent_pid: int, signal_number: int = signal.SIGKILL) -> None:
+    """Have the kernel end this process when its parent dies; ends it now if the parent is gone already.
+
+    Call it in the child, from its main thread: the kernel means the thread that made the child.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal_number)
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def become_subreaper() -> None:
+    """Have orphaned descendants handed to this process, so that it can find and end them."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def share_memory() -> None:
+    """Take all that is loaded so far out of the garbage collector's sight, for the processes forked from now on.
+
+    A collection writes to every object that it looks at, and a page that a process has written to is its own.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def rename(command: str) -> None:
+    """Have `ps` and /proc show this process under another command line, cut to the length of the one it has.
+
+    For a forked process that has become another program; nothing happens where the kernel does not say where the
+    command line lies (fields 48 and 49 of /proc/self/stat, proc(5)).
+    """
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[46])
+    if 0 < start < end:
+        room = end - start
+        words = b"\0".join(os.fsencode(word) for word in command.split())
+        ctypes.memmove(start, words[: room - 1].ljust(room, b"\0"), room)
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
