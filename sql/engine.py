@@ -1,0 +1,88 @@
+"""One way to open the database, for everybody: what a transaction means is decided here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+#: Durable enough with WAL, and LIKE as strict as it is elsewhere.
+PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=NORMAL",
+    "foreign_keys=ON",
+    "cache_size=-16000",
+    "case_sensitive_like=ON",
+)
+#: How long a statement waits for SQLite's one writer before it gives up.
+SQLITE_BUSY_SECONDS = 60
+#: PostgreSQL ends a statement, and a forgotten transaction, after this long: an open transaction stops the
+#: clean-up of the claim index, and claims slow down a hundredfold.
+STATEMENT_SECONDS = 60
+IDLE_TRANSACTION_SECONDS = 60
+
+
+def open_engine(url: str | sa.URL, *, pool_size: int = 5, statement_seconds: int = STATEMENT_SECONDS) -> sa.Engine:
+    """The engine for a SQLAlchemy URL, set up so that `engine.begin()` is a real write transaction everywhere.
+
+    SQLite gets `BEGIN IMMEDIATE`, WAL and foreign keys; PostgreSQL gets time-outs. Raises
+    `sqlalchemy.exc.ArgumentError` for a URL that cannot be read.
+    """
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(parsed)
+    options: dict[str, Any] = {
+        "pool_size": pool_size,
+        "max_overflow": pool_size,
+        "pool_pre_ping": True,
+    }
+    if parsed.get_backend_name() == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
+        limits = {
+            "statement_timeout": statement_seconds * 1000,
+            "idle_in_transaction_session_timeout": IDLE_TRANSACTION_SECONDS * 1000,
+            "lock_timeout": statement_seconds * 1000,
+        }
+        options["connect_args"] = {
+            "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
+            "connect_timeout": 10,
+            "application_name": "bamboo",
+        }
+    return sa.create_engine(parsed, **options)
+
+
+def _open_sqlite(url: sa.URL) -> sa.Engine:
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # else Python's driver decides when a transaction begins
+        cursor = connection.cursor()
+        for pragma in PRAGMAS:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: sa.Connection) -> None:
+        reads = connection.get_execution_options().get("bamboo_reads", False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that only reads: on SQLite it waits for no writer."""
+    with engine.connect().execution_options(bamboo_reads=True) as tx, tx.begin():
+        yield tx
+
+
+def skip_locked(statement: sa.Select[Any]) -> sa.Select[Any]:
+    """Lock the rows, passing over those that others hold (nothing to do on SQLite: there the transaction holds all)."""
+    return statement.with_for_update(skip_locked=True)

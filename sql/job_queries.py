@@ -1,0 +1,208 @@
+"""Jobs as users and pilots look at them: listings and details, of live jobs and of the archive."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..core.errors import NotFound
+from ..core.states import OutputFileState
+from .jobs import batches
+from .tables import (
+    INPUT_TYPES,
+    archived_jobs,
+    catalogue_datasets,
+    catalogue_files,
+    datasets,
+    job_events,
+    job_files,
+    job_metadata,
+    job_params,
+    job_reports,
+    jobs,
+    task_params,
+    tasks,
+)
+
+REPORTED_COLUMNS = ("pandaid", "jeditaskid", "attempt_nr", "status", "reported_status", "command_to_pilot", "pilot_id")
+#: The busiest statement of the server, so it is put together once, and reads no more than a report needs.
+_REPORTED = (
+    sa.select(*(jobs.c[name] for name in REPORTED_COLUMNS))
+    .where(jobs.c.pandaid == sa.bindparam("pandaid"))
+    .with_for_update()
+    .prefix_with("/* jobs.report */")
+)
+
+
+def lock_for_report(tx: sa.Connection, pandaid: int) -> sa.Row[Any]:
+    """What a pilot's report is judged by, locked for this transaction; raises `NotFound`."""
+    row = tx.execute(_REPORTED, {"pandaid": pandaid}).first()
+    if row is None:
+        raise NotFound(f"there is no job {pandaid}", hint="its task may be over and archived")
+    return row
+
+
+def list_jobs(
+    tx: sa.Connection, jeditaskid: int | None, statuses: Collection[str] = (), *, after: int = 0, limit: int = 100
+) -> list[sa.Row[Any]]:
+    """Jobs of a task (or of all) in the order of their ids, from the one after `after` on."""
+    found: list[sa.Row[Any]] = []
+    for table in (jobs, archived_jobs):
+        statement = sa.select(table).where(table.c.pandaid > after).order_by(table.c.pandaid).limit(limit)
+        if jeditaskid is not None:
+            statement = statement.where(table.c.jeditaskid == jeditaskid)
+        if statuses:
+            statement = statement.where(table.c.status.in_(list(statuses)))
+        found += tx.execute(statement)
+    return sorted(found, key=lambda job: int(job.pandaid))[:limit]
+
+
+def find_job(tx: sa.Connection, pandaid: int) -> sa.Row[Any]:
+    """A job, live or archived; raises `NotFound`."""
+    for table in (jobs, archived_jobs):
+        row = tx.execute(sa.select(table).where(table.c.pandaid == pandaid)).first()
+        if row is not None:
+            return row
+    raise NotFound(f"there is no job {pandaid}", hint="`bamboo job list N` shows those of task N")
+
+
+def orders_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, str]:
+    """The commands that wait for the pilots of live jobs: {pandaid: command}."""
+    statement = sa.select(jobs.c.pandaid, jobs.c.command_to_pilot).where(jobs.c.command_to_pilot.is_not(None))
+    found: dict[int, str] = {}
+    for some in batches(pandaids):
+        found.update({row[0]: row[1] for row in tx.execute(statement.where(jobs.c.pandaid.in_(list(some))))})
+    return found
+
+
+def states_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, tuple[str, int]]:
+    """The state and attempt of those jobs that there are: {pandaid: (status, attempt_nr)}."""
+    found: dict[int, tuple[str, int]] = {}
+    for table in (archived_jobs, jobs):
+        for some in batches(pandaids):
+            statement = sa.select(table.c.pandaid, table.c.status, table.c.attempt_nr)
+            for row in tx.execute(statement.where(table.c.pandaid.in_(list(some)))):
+                found[row.pandaid] = (row.status, row.attempt_nr)
+    return found
+
+
+def ids_of_task(tx: sa.Connection, jeditaskid: int) -> list[int]:
+    """The ids of all jobs of a task."""
+    ids: set[int] = set()
+    for table in (jobs, archived_jobs):
+        ids.update(tx.scalars(sa.select(table.c.pandaid).where(table.c.jeditaskid == jeditaskid)))
+    return sorted(ids)
+
+
+def parameters_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, str]:
+    """The command lines of jobs: {pandaid: text}."""
+    found: dict[int, str] = {}
+    for some in batches(pandaids):
+        statement = sa.select(job_params).where(job_params.c.pandaid.in_(list(some)))
+        found.update({row.pandaid: row.job_parameters for row in tx.execute(statement)})
+    return found
+
+
+def may_idle(tx: sa.Connection, jeditaskids: Collection[int]) -> set[int]:
+    """Those tasks whose jobs are not ended when they do nothing for long."""
+    statement = sa.select(tasks.c.jeditaskid, tasks.c.split_rule).where(tasks.c.jeditaskid.in_(list(jeditaskids)))
+    return {row.jeditaskid for row in tx.execute(statement) if row.split_rule.get("noLoopingCheck")}
+
+
+def multi_steps_of(tx: sa.Connection, jeditaskids: Collection[int]) -> dict[int, Any]:
+    """The `multiStepExec` of those tasks that have one: {jeditaskid: object}."""
+    statement = sa.select(task_params).where(task_params.c.jeditaskid.in_(list(jeditaskids)))
+    return {
+        row.jeditaskid: row.parameters["multiStepExec"]
+        for row in tx.execute(statement)
+        if row.parameters.get("multiStepExec")
+    }
+
+
+def report_of(tx: sa.Connection, pandaid: int) -> sa.Row[Any] | None:
+    """What the pilot has reported beyond the state."""
+    return tx.execute(sa.select(job_reports).where(job_reports.c.pandaid == pandaid)).first()
+
+
+def files_of(tx: sa.Connection, pandaid: int) -> list[sa.Row[Any]]:
+    """The files of a job, with the names of their datasets."""
+    return files_by_job(tx, [pandaid]).get(pandaid, [])
+
+
+def files_by_job(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, list[sa.Row[Any]]]:
+    """The files of jobs, with the names of their datasets: {pandaid: rows}."""
+    found: dict[int, list[sa.Row[Any]]] = {}
+    for some in batches(pandaids):
+        statement = (
+            sa.select(job_files, datasets.c.dataset_name)
+            .join(datasets, datasets.c.datasetid == job_files.c.datasetid)
+            .where(job_files.c.pandaid.in_(list(some)))
+            .order_by(job_files.c.row_id)
+        )
+        for row in tx.execute(statement):
+            found.setdefault(row.pandaid, []).append(row)
+    return found
+
+
+def find_jobs(tx: sa.Connection, pandaids: Sequence[int], *, with_archive: bool = True) -> dict[int, sa.Row[Any]]:
+    """Those jobs that there are, live or archived: {pandaid: row}."""
+    found: dict[int, sa.Row[Any]] = {}
+    for table in (archived_jobs, jobs) if with_archive else (jobs,):
+        for some in batches(pandaids):
+            found |= {row.pandaid: row for row in tx.execute(sa.select(table).where(table.c.pandaid.in_(list(some))))}
+    return found
+
+
+def of_task(tx: sa.Connection, jeditaskid: int, *, unsuccessful_only: bool = False, limit: int) -> list[sa.Row[Any]]:
+    """The jobs of a task in the order of their ids, live and archived."""
+    statuses = ("failed", "cancelled", "closed") if unsuccessful_only else ()
+    return list_jobs(tx, jeditaskid, statuses, limit=limit)
+
+
+def kinds_of_task(tx: sa.Connection, jeditaskid: int) -> list[sa.Row[Any]]:
+    """`pandaid`, `status` and `processing_type` of all jobs of a task, live and archived, by id."""
+    found: list[sa.Row[Any]] = []
+    for table in (jobs, archived_jobs):
+        columns = (table.c.pandaid, table.c.status, table.c.processing_type)
+        found += tx.execute(sa.select(*columns).where(table.c.jeditaskid == jeditaskid))
+    return sorted(found, key=lambda job: int(job.pandaid))
+
+
+def outputs_of_dataset(tx: sa.Connection, datasetid: int, *, limit: int) -> list[sa.Row[Any]]:
+    """The files that jobs write into a dataset, in the order in which they were planned."""
+    statement = sa.select(job_files).where(job_files.c.datasetid == datasetid, job_files.c.type.not_in(INPUT_TYPES))
+    return list(tx.execute(statement.order_by(job_files.c.row_id).limit(limit)))
+
+
+def lost_outputs(tx: sa.Connection, jeditaskid: int, *, limit: int) -> list[str]:
+    """The names of files that jobs of a task have made and that no catalogue dataset has any more."""
+    registered = (
+        sa.select(catalogue_files.c.lfn)
+        .join(catalogue_datasets, catalogue_datasets.c.dataset_id == catalogue_files.c.dataset_id)
+        .where(catalogue_datasets.c.name == datasets.c.dataset_name, catalogue_files.c.lfn == job_files.c.lfn)
+    )
+    statement = (
+        sa.select(job_files.c.lfn)
+        .join(datasets, datasets.c.datasetid == job_files.c.datasetid)
+        .where(
+            job_files.c.jeditaskid == jeditaskid,
+            job_files.c.type == "output",
+            job_files.c.status == OutputFileState.FINISHED,
+            ~registered.exists(),
+        )
+    )
+    return list(tx.scalars(statement.order_by(job_files.c.lfn).limit(limit)))
+
+
+def metadata_of_task(tx: sa.Connection, jeditaskid: int) -> dict[int, str]:
+    """What the payloads of a task have left as metadata: {pandaid: text}."""
+    statement = sa.select(job_metadata).where(job_metadata.c.jeditaskid == jeditaskid)
+    return {row.pandaid: row.metadata for row in tx.execute(statement.order_by(job_metadata.c.pandaid))}
+
+
+def events_of(tx: sa.Connection, pandaid: int, *, limit: int = 200) -> list[sa.Row[Any]]:
+    """What happened to a job, the oldest first; the last `limit` lines."""
+    statement = sa.select(job_events).where(job_events.c.pandaid == pandaid)
+    return list(reversed(tx.execute(statement.order_by(job_events.c.id.desc()).limit(limit)).all()))

@@ -1,0 +1,196 @@
+"""Tasks as users look at them: listings, counts, causes of failure; none costs more than the task's own rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..core.errors import NotFound
+from ..core.job_errors import most_telling, says_payload_failed
+from .tables import ERROR_SOURCES, archived_jobs, commands, datasets, files, jobs, task_events, task_params, tasks
+
+#: Different sets of errors that one task's summary looks at, the most frequent first.
+MAX_ERROR_SETS = 500
+
+
+@dataclass(frozen=True)
+class TaskFilter:
+    """Which tasks to list. Each column has alternatives, one of which must fit; `*` stands for anything."""
+
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    ids: Collection[int] = ()
+    modified_since: datetime | None = None
+    before: int | None = None  # only tasks with smaller ids: the next page
+    after: int | None = None  # only tasks with larger ids
+
+
+@dataclass(frozen=True)
+class FileCounts:
+    """The main inputs of a task, by what became of them."""
+
+    n_files: int = 0
+    n_files_used: int = 0
+    n_files_finished: int = 0
+    n_files_failed: int = 0
+    n_files_on_hold: int = 0
+    n_files_missing: int = 0
+
+
+@dataclass(frozen=True)
+class ErrorGroup:
+    """One cause of failure in a task. `exit_code` is that of the payload, where the cause is no more than that."""
+
+    source: str
+    code: int
+    diag: str
+    exit_code: int | None
+    count: int
+    example_job: int
+
+
+def list_tasks(tx: sa.Connection, wanted: TaskFilter, *, limit: int) -> list[sa.Row[Any]]:
+    """Tasks that fit, the newest first."""
+    statement = sa.select(tasks).order_by(tasks.c.jeditaskid.desc()).limit(limit)
+    for name, alternatives in wanted.columns.items():
+        column = tasks.c[name]
+        statement = statement.where(sa.or_(sa.false(), *(_fits(column, text) for text in alternatives)))
+    if wanted.ids:
+        statement = statement.where(tasks.c.jeditaskid.in_(list(wanted.ids)))
+    if wanted.modified_since is not None:
+        statement = statement.where(tasks.c.modified_at >= wanted.modified_since)
+    if wanted.after is not None:
+        statement = statement.where(tasks.c.jeditaskid > wanted.after)
+    if wanted.before is not None:
+        statement = statement.where(tasks.c.jeditaskid < wanted.before)
+    return list(tx.execute(statement))
+
+
+def _fits(column: sa.ColumnElement[Any], text: str) -> sa.ColumnElement[bool]:
+    if "*" not in text:
+        return column == text
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
+    return column.like(escaped, escape="\\")
+
+
+def file_counts(tx: sa.Connection, jeditaskids: Sequence[int]) -> dict[int, FileCounts]:
+    """The main inputs of tasks: {jeditaskid: counts}."""
+    names = FileCounts.__dataclass_fields__
+    statement = (
+        sa.select(datasets.c.jeditaskid, *(sa.func.sum(datasets.c[name]).label(name) for name in names))
+        .where(datasets.c.jeditaskid.in_(list(jeditaskids)), datasets.c.is_master)
+        .group_by(datasets.c.jeditaskid)
+    )
+    return {row.jeditaskid: FileCounts(*(int(row._mapping[name]) for name in names)) for row in tx.execute(statement)}
+
+
+def command_lines(tx: sa.Connection, jeditaskids: Sequence[int]) -> dict[int, str]:
+    """The command lines that made tasks, of those that say it: {jeditaskid: text}."""
+    words = task_params.c.parameters["cliParams"].as_string()
+    statement = sa.select(task_params.c.jeditaskid, words).where(task_params.c.jeditaskid.in_(list(jeditaskids)))
+    return {jeditaskid: text for jeditaskid, text in tx.execute(statement) if text}
+
+
+def files_of_datasets(tx: sa.Connection, datasetids: Sequence[int], *, limit: int) -> dict[int, list[sa.Row[Any]]]:
+    """The files of input datasets in the order in which they were entered: {datasetid: rows}."""
+    found: dict[int, list[sa.Row[Any]]] = {datasetid: [] for datasetid in datasetids}
+    statement = sa.select(files).where(files.c.datasetid.in_(list(datasetids))).order_by(files.c.fileid).limit(limit)
+    for row in tx.execute(statement):
+        found[row.datasetid].append(row)
+    return found
+
+
+def job_counts(tx: sa.Connection, jeditaskid: int) -> dict[str, int]:
+    """How many jobs of a task are in each state, with those of the archive."""
+    counts: Counter[str] = Counter()
+    for table in (jobs, archived_jobs):
+        statement = sa.select(table.c.status, sa.func.count().label("n")).where(table.c.jeditaskid == jeditaskid)
+        counts.update({row.status: row.n for row in tx.execute(statement.group_by(table.c.status))})
+    return dict(counts)
+
+
+def error_groups(tx: sa.Connection, jeditaskid: int) -> list[ErrorGroup]:
+    """The causes of failure of a task's jobs, the most frequent first, each with its newest job.
+
+    Of a job that carries several errors the most telling one is its cause.
+    """
+    counts: Counter[tuple[str, int, str, int | None]] = Counter()
+    examples: dict[tuple[str, int, str, int | None], int] = {}
+    for table in (jobs, archived_jobs):
+        for row in tx.execute(_error_sets(table, jeditaskid)):
+            errors = [(source, *_error_of(row, source)) for source in (*ERROR_SOURCES, "trans")]
+            told = most_telling([error for error in errors if error[1]])
+            if told is not None:
+                exit_code = row.trans_exit_code if says_payload_failed(told[0], told[1]) else None
+                cause = (*told, exit_code)
+                counts[cause] += row.n
+                examples[cause] = max(row.newest, examples.get(cause, 0))
+    return [ErrorGroup(*cause, count=n, example_job=examples[cause]) for cause, n in counts.most_common()]
+
+
+def _error_sets(table: sa.Table, jeditaskid: int) -> sa.Select[Any]:
+    columns = [table.c[f"{source}_error_{part}"] for source in ERROR_SOURCES for part in ("code", "diag")]
+    columns.append(table.c.trans_exit_code)
+    return (
+        sa.select(*columns, sa.func.count().label("n"), sa.func.max(table.c.pandaid).label("newest"))
+        .where(table.c.jeditaskid == jeditaskid, table.c.status.in_(("failed", "closed", "cancelled")))
+        .group_by(*columns)
+        .order_by(sa.text("n DESC"))
+        .limit(MAX_ERROR_SETS)
+    )
+
+
+def _error_of(row: sa.Row[Any], source: str) -> tuple[int, str]:
+    if source == "trans":
+        return row.trans_exit_code or 0, ""
+    code, diag = row._mapping[f"{source}_error_code"], row._mapping[f"{source}_error_diag"]
+    return code or 0, diag or ""
+
+
+def events_of(tx: sa.Connection, jeditaskid: int, *, limit: int = 20) -> list[sa.Row[Any]]:
+    """The last things that happened to a task, the oldest of them first."""
+    statement = sa.select(task_events).where(task_events.c.jeditaskid == jeditaskid)
+    return list(reversed(tx.execute(statement.order_by(task_events.c.id.desc()).limit(limit)).all()))
+
+
+def counts_by_status(tx: sa.Connection) -> dict[str, int]:
+    """How many tasks are in each state."""
+    statement = sa.select(tasks.c.status, sa.func.count().label("n")).group_by(tasks.c.status)
+    return {row.status: row.n for row in tx.execute(statement)}
+
+
+def ids_of(tx: sa.Connection, words: Sequence[str]) -> list[int]:
+    """The tasks that are meant by ids or names, a name with or without its slash; raises `NotFound` for all others."""
+    found: set[int] = set()
+    unknown = []
+    for word in words:
+        name = word.rstrip("/")
+        meant = tasks.c.jeditaskid == int(word) if word.isdecimal() else tasks.c.task_name.in_([name, f"{name}/"])
+        ids = list(tx.scalars(sa.select(tasks.c.jeditaskid).where(meant)))
+        found.update(ids)
+        if not ids:
+            unknown.append(word)
+    if unknown:
+        raise NotFound(f"there is no task {', '.join(unknown)}", hint="`bamboo task list` shows yours")
+    return sorted(found)
+
+
+def is_queued(tx: sa.Connection, jeditaskid: int, command: str, parameters: Mapping[str, Any]) -> bool:
+    """Whether the same command waits to be carried out already."""
+    statement = sa.select(commands.c.parameters).where(
+        commands.c.jeditaskid == jeditaskid, commands.c.command == command, commands.c.status == "queued"
+    )
+    return dict(parameters) in list(tx.scalars(statement))
+
+
+def hold_name(tx: sa.Connection, *words: str) -> None:
+    """Let nobody else enter a task of that name before this transaction ends.
+
+    SQLite has one writer at a time anyway; on MySQL and Oracle two submissions of one name at one moment may both pass.
+    """
+    if tx.dialect.name == "postgresql":
+        tx.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("\n".join(words), 0))))
