@@ -1,0 +1,113 @@
+"""/api/v1/dataset/: the built-in data catalogue."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from flask import Blueprint, Response
+from pydantic import Field
+
+from ...core.errors import Fault, Invalid
+from ...sql import catalogue
+from ..bodies import Body, Query, read_body, read_query
+from ..context import context
+from ..envelope import succeeded
+from ..identity import caller
+
+routes = Blueprint("dataset", __name__)
+
+FILES_PER_CALL = 1000
+DatasetName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\s,*/][^\s,*]*$")]
+FileName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\s,/\x00-\x1f]+$")]
+_LOCATION = re.compile(r"(file|https?|root|davs?|gsiftp|srm|s3)://\S+|/\S*")
+
+
+class NewFile(Body):
+    lfn: FileName
+    url: Annotated[str, Field(min_length=1, max_length=1024)]
+    size_bytes: Annotated[int, Field(ge=0, le=2**63 - 1)]
+    adler32: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{1,8}$")]
+    guid: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9-]*$")] = ""
+    scope: Annotated[str | None, Field(max_length=64, pattern=r"^[^\s,]+$")] = None
+    n_events: Annotated[int | None, Field(ge=0, le=2**63 - 1)] = None
+
+
+class NewFiles(Body):
+    dataset: DatasetName
+    files: Annotated[list[NewFile], Field(max_length=FILES_PER_CALL)]
+    create: bool = True
+
+
+class Listing(Query):
+    pattern: str = Field("", max_length=255)
+    after: str = Field("", max_length=255)
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class FileListing(Query):
+    dataset: DatasetName
+    after: str = Field("", max_length=255)
+    limit: Annotated[int, Field(ge=1, le=1000)] = 1000
+
+
+@routes.post("/add_files")
+def add_files() -> Response:
+    """Register files in one's own dataset; those that it has already, by their `lfn`, are left as they are.
+
+    With another size or checksum they are refused, and so are all others of the request.
+    """
+    body = read_body(NewFiles)
+    faults = [
+        Fault(f"files[{at}].url", f"{file.url[:80]!r} is no place of a file", "a URL such as file:///data/x, or a path")
+        for at, file in enumerate(body.files)
+        if not _LOCATION.fullmatch(file.url)
+    ]
+    if faults:
+        raise Invalid("the files", faults)
+    now = context().now()
+    rows = [
+        {**file.model_dump(), "adler32": file.adler32.lower().rjust(8, "0"), "guid": file.guid or None}
+        for file in body.files
+    ]
+    with context().writing() as tx:
+        if body.create:
+            dataset = catalogue.ensure_dataset(tx, body.dataset, user_name=caller().user_name, now=now)
+        else:
+            dataset = catalogue.dataset_id(tx, body.dataset)
+        caller().must_own(f"dataset {body.dataset}", catalogue.owner(tx, dataset))
+        catalogue.must_be_same(tx, dataset, body.dataset, rows)
+        added = catalogue.add_files(tx, dataset, rows, now=now)
+    return succeeded({"added": added, "known": len(rows) - added})
+
+
+@routes.get("/list")
+def list_datasets() -> Response:
+    """Datasets in the order of their names, a page at a time."""
+    asked = read_query(Listing)
+    with context().reading() as tx:
+        found = catalogue.list_datasets(tx, pattern=asked.pattern, after=asked.after, limit=asked.limit)
+    return succeeded(
+        [
+            {
+                "name": row.name,
+                "userName": row.user_name,
+                "nFiles": row.n_files,
+                "sizeBytes": int(row.size_bytes),
+                "creationDate": row.created_at,
+                "status": "open",
+            }
+            for row in found
+        ]
+    )
+
+
+@routes.get("/get_files")
+def get_files() -> Response:
+    """The files of a dataset in the order of their names, a page at a time."""
+    asked = read_query(FileListing)
+    with context().reading() as tx:
+        dataset = catalogue.dataset_id(tx, asked.dataset)
+        found = catalogue.list_files(tx, dataset, after=asked.after, limit=asked.limit)
+    names = ("lfn", "url", "size_bytes", "adler32", "guid", "scope", "n_events")
+    return succeeded([{name: row._mapping[name] for name in names} for row in found])

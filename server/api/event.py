@@ -1,0 +1,77 @@
+"""/api/v1/event/: event ranges of jobs (manual ch. 7.1.3; client protocol 6.8, harvester protocol 5).
+
+Answers have PanDA's shape. A job without ranges has none to give, so that a pilot which asks goes on without.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from flask import Blueprint, Response
+from pydantic import Field
+
+from ...sql import event_ranges
+from .. import event_reports
+from ..bodies import Query, read_body, read_query
+from ..context import context
+from ..envelope import succeeded
+from ..event_reports import Ranges, Reported, Wanted
+from ..pilot_orders import NOTHING, for_pilot
+
+routes = Blueprint("event", __name__)
+
+
+class Asked(Query):
+    job_task_ids: Ranges
+
+
+class OfJob(Query):
+    job_id: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+
+
+@routes.post("/acquire_event_ranges")
+def acquire_event_ranges() -> Response:
+    """Hand out the next ranges of a job."""
+    return succeeded(acquire(read_body(Wanted)))
+
+
+def acquire(wanted: Wanted) -> dict[str, Any]:
+    """The answer to a pilot that asks for ranges."""
+    with context().writing() as tx:
+        return {"StatusCode": 0, "eventRanges": event_reports.hand_out(tx, wanted)}
+
+
+@routes.post("/update_event_ranges")
+def update_event_ranges() -> Response:
+    """Take what is told of ranges; each that does not count, being another's by now, is answered with false."""
+    return succeeded(update(read_body(Reported)))
+
+
+def update(told: Reported) -> dict[str, Any]:
+    """The answer to a report on ranges; `Command` has the orders that wait for the pilots of their jobs."""
+    with context().writing() as tx:
+        answers = event_reports.take_reports(tx, told.event_ranges)
+        orders = event_reports.orders(tx, told.event_ranges)
+    commands = {pandaid: for_pilot(order, None) for pandaid, order in orders.items()}
+    return {"StatusCode": 0, "Returns": answers, "Command": {k: v for k, v in commands.items() if v != NOTHING}}
+
+
+@routes.get("/get_event_range_statuses")
+def get_event_range_statuses() -> Response:
+    """The ranges of the jobs asked for, with their states."""
+    return succeeded(statuses(read_query(Asked).job_task_ids))
+
+
+def statuses(asked: list[dict[str, Any]]) -> dict[str, Any]:
+    """The ranges of jobs, asked for as `{"task_id", "panda_id"}`; none of what is no job."""
+    ids = [event_reports.job_id(pair.get("panda_id")) for pair in asked]
+    with context().reading() as tx:
+        found = event_reports.statuses(tx, [number for number in ids if number])
+    return {str(pair.get("panda_id")): found.get(str(number), {}) for pair, number in zip(asked, ids, strict=True)}
+
+
+@routes.get("/get_available_event_range_count")
+def get_available_event_range_count() -> Response:
+    """How many ranges a job may still ask for."""
+    with context().reading() as tx:
+        return succeeded(event_ranges.n_ready(tx, read_query(OfJob).job_id))

@@ -1,0 +1,210 @@
+"""/api/v1/job/: looking at jobs, killing them, and watching them while they run (client protocol 6.6)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from flask import Blueprint, Response
+from pydantic import BeforeValidator, Field
+
+from ...core.errors import BadState
+from ...core.states import JobState
+from ...sql import job_queries, tasks
+from .. import job_commands, task_details
+from ..bodies import SEVERAL, Query, WireBody, read_body, read_query
+from ..context import context
+from ..envelope import said, succeeded
+from ..errors import NotYet
+from ..identity import caller
+from ..task_rows import event_row, file_row, job_errors, job_row
+
+routes = Blueprint("job", __name__)
+
+MAX_IDS = 2000
+Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Ids = Annotated[list[Id], SEVERAL, Field(max_length=MAX_IDS)]
+
+
+def _words(value: object) -> object:
+    return tuple(word.strip() for word in value.split(",")) if isinstance(value, str) else value
+
+
+class Listing(Query):
+    task_id: Id | None = None
+    status: Annotated[tuple[JobState, ...], BeforeValidator(_words)] = ()
+    after: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class OneJob(Query):
+    job_id: Id
+
+
+class AskedWhy(OneJob):
+    changes: Annotated[list[str], SEVERAL] = Field([], max_length=100)  # tried on a copy: `memory=2000`
+
+
+class OneTask(Query):
+    task_id: Id
+
+
+class SomeJobs(WireBody):
+    job_ids: Ids
+
+
+class Asked(Query):
+    job_ids: Ids
+
+
+class DebugMode(WireBody):
+    job_id: Id
+    mode: bool
+
+
+class Command(WireBody):
+    job_id: Id
+    command: str = Field(max_length=200)
+
+
+@routes.get("/list")
+def list_jobs() -> Response:
+    """Jobs in the order of their ids, a page at a time; those of a task that there is not are an error."""
+    asked = read_query(Listing)
+    with context().reading() as tx:
+        found = job_queries.list_jobs(tx, asked.task_id, asked.status, after=asked.after, limit=asked.limit)
+        if not found and asked.task_id is not None:
+            tasks.get_task(tx, asked.task_id)  # raises `NotFound`
+    return succeeded([job_row(job) for job in found])
+
+
+@routes.get("/why")
+def why() -> Response:
+    """Why a job is where it is, asked of those who decide: for its owner and whoever stands above owners."""
+    from ..why.job import why_job  # brokers and all: loaded when somebody asks
+
+    asked = read_query(AskedWhy)
+    plugins, now = context().plugins(), context().now()
+    with context().reading() as tx:
+        job = job_queries.find_job(tx, asked.job_id)
+        caller().must_own(f"job {asked.job_id}", job.user_name, job.vo)
+        return succeeded(why_job(tx, plugins, asked.job_id, asked.changes, now=now).row())
+
+
+@routes.get("/get_detailed_info")
+def get_detailed_info() -> Response:
+    """A job with its files, its history, and the last output that its pilot has shown."""
+    job_id = read_query(OneJob).job_id
+    with context().reading() as tx:
+        job = job_queries.find_job(tx, job_id)
+        report = job_queries.report_of(tx, job_id)
+        more = {
+            "files": [file_row(file) for file in job_queries.files_of(tx, job_id)],
+            "errors": job_errors(job),
+            "events": [event_row(event) for event in job_queries.events_of(tx, job_id)],
+            "parameters": job_queries.parameters_of(tx, [job_id]).get(job_id, ""),
+            "stdoutTail": report.stdout_tail if report else None,
+            "jobMetrics": report.job_metrics if report else None,
+            "pilotTiming": report.pilot_timing if report else None,
+            "pilotLog": report.pilot_log if report else None,
+        }
+    return succeeded({**job_row(job), **more})
+
+
+@routes.post("/get_description")
+def get_description() -> Response:
+    """Jobs that are not archived, in the order asked for, null for one that there is not."""
+    return succeeded(descriptions(read_body(SomeJobs).job_ids, with_archive=False))
+
+
+@routes.post("/get_description_incl_archive")
+def get_description_incl_archive() -> Response:
+    """The same, with those of the archive."""
+    return succeeded(descriptions(read_body(SomeJobs).job_ids, with_archive=True))
+
+
+def descriptions(job_ids: list[int], *, with_archive: bool) -> list[dict[str, Any] | None]:
+    """Job objects in the order of the ids."""
+    with context().reading() as tx:
+        found = job_queries.find_jobs(tx, job_ids, with_archive=with_archive)
+        described = {job["PandaID"]: job for job in task_details.describe(tx, list(found.values()))}
+    return [described.get(job_id) for job_id in job_ids]
+
+
+@routes.get("/get_status")
+def get_status() -> Response:
+    """The state of jobs, and the command that waits for their pilots, in the order asked for."""
+    ids = read_query(Asked).job_ids
+    with context().reading() as tx:
+        states, orders = job_queries.states_of(tx, ids), job_queries.orders_of(tx, ids)
+    unknown = ("not found", 0)
+    return succeeded([{"status": states.get(id_, unknown)[0], "command": orders.get(id_, "NULL")} for id_ in ids])
+
+
+@routes.get("/get_metadata_for_analysis_jobs")
+def get_metadata_for_analysis_jobs() -> Response:
+    """What the payloads of a task have left as metadata, by job id."""
+    return succeeded(metadata_of(read_query(OneTask).task_id))
+
+
+def metadata_of(task_id: int) -> dict[str, Any]:
+    """The metadata of a task's jobs: objects, and text where it is none."""
+    with context().reading() as tx:
+        return job_commands.metadata_of_task(tx, task_id)
+
+
+@routes.post("/kill")
+def kill() -> Response:
+    """Kill jobs of the caller; for each whether it could be done."""
+    return succeeded(kill_jobs(read_body(SomeJobs).job_ids))
+
+
+def kill_jobs(job_ids: list[int]) -> list[bool]:
+    """Kill jobs, each in a transaction of its own."""
+    user, now = caller(), context().now()
+    killed = []
+    for job_id in job_ids:
+        with context().writing() as tx:
+            killed.append(job_commands.kill(tx, job_id, caller=user, now=now))
+    return killed
+
+
+@routes.post("/submit")
+def submit() -> Response:
+    """Refuse jobs without a task."""
+    raise NotYet("jobs cannot be submitted alone", hint="submit a task: its jobs are made, retried and merged for you")
+
+
+@routes.post("/set_debug_mode")
+def set_debug_mode() -> Response:
+    """Have the pilot of a running job report often and show the job's output, or end that."""
+    body = read_body(DebugMode)
+    return said(debug(body.job_id, body.mode))
+
+
+def debug(job_id: int, mode: bool) -> str:
+    """Switch the debug mode of a job; returns what to tell the user."""
+    user, now = caller(), context().now()
+    with context().writing() as tx:
+        return job_commands.set_debug_mode(tx, job_id, mode, caller=user, now=now)
+
+
+@routes.post("/send_command")
+def send_command() -> Response:
+    """Have the pilot of a running job run tail, ls or ps beside it; get_stdout then has what they print."""
+    body = read_body(Command)
+    user, now = caller(), context().now()
+    with context().writing() as tx:
+        return said(job_commands.send(tx, body.job_id, body.command, caller=user, now=now))
+
+
+@routes.get("/get_stdout")
+def get_stdout() -> Response:
+    """The last output that the pilot of a job has shown, to the job's owner."""
+    job_id, user = read_query(OneJob).job_id, caller()
+    with context().reading() as tx:
+        job = job_queries.find_job(tx, job_id)
+        user.must_own(f"job {job_id}", job.user_name)
+        report = job_queries.report_of(tx, job_id)
+    if report is None or not report.stdout_tail:
+        raise BadState(f"the pilot of job {job_id} has shown no output", hint="switch its debug mode on, and wait")
+    return succeeded({"job_id": job_id, "status": job.status, "stdout": report.stdout_tail})

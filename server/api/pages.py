@@ -1,0 +1,67 @@
+"""/livez, /readyz and the plain status page."""
+
+from __future__ import annotations
+
+import os
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, render_template
+
+from ... import __version__
+from ...core.states import TASKS
+from ...sql import migrate, queues, task_queries
+from ..context import context
+from ..envelope import as_json
+from ..errors import RETRY_AFTER_SECONDS
+
+routes = Blueprint("pages", __name__)
+
+
+@routes.get("/livez")
+def livez() -> Response:
+    """This process runs."""
+    return as_json({"status": "alive"})
+
+
+@routes.get("/readyz")
+def readyz() -> Response:
+    """Whether this process can work; if not, 503 and what is missing."""
+    problems = [*_database_problems(), *_cache_problems()]
+    answer = as_json({"status": "not ready" if problems else "ready", "problems": problems}, 503 if problems else 200)
+    if problems:
+        answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return answer
+
+
+@routes.get("/")
+def status() -> Response:
+    """Tasks and jobs by their states, for people."""
+    with context().reading() as tx:
+        tasks = task_queries.counts_by_status(tx)
+        counts = queues.job_counts(tx)
+        rows = queues.list_queues(tx)
+    states = sorted({state for by_state in counts.values() for state in by_state})
+    page = render_template(
+        "status.html",
+        version=__version__,
+        tasks=[(state, row.meaning, tasks[state]) for state, row in TASKS.rows.items() if state in tasks],
+        states=states,
+        queues=[(row, counts.get(row.queue, {})) for row in rows],
+    )
+    return Response(page, headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"})
+
+
+def _database_problems() -> list[str]:
+    try:
+        return migrate.check(context().engine)
+    except sa.exc.SQLAlchemyError as error:
+        return [f"the database cannot be reached: {type(error).__name__}"]
+
+
+def _cache_problems() -> list[str]:
+    directory = context().settings.server.cache_dir
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return [f"the cache directory cannot be made: {error.strerror}"]
+    return [] if os.access(directory, os.W_OK | os.X_OK) else [f"the cache directory {directory} cannot be written to"]

@@ -1,0 +1,92 @@
+"""/api/v1/queue/: the queues that pilots work for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from flask import Blueprint, Response
+from pydantic import Field
+
+from ...sql import queue_history, queues
+from ...sql.queue_values import Layers
+from ..bodies import SEVERAL, Body, Query, read_body, read_query
+from ..context import context
+from ..envelope import said, succeeded
+from ..identity import caller
+
+routes = Blueprint("queue", __name__)
+
+QueueName = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class OneQueue(Query):
+    queue: QueueName
+
+
+class AskedWhy(OneQueue):
+    changes: Annotated[list[str], SEVERAL] = Field([], max_length=100)  # tried on a copy: `maxrss=4000`
+
+
+class Past(OneQueue):
+    limit: Annotated[int, Field(ge=1, le=1000)] = 50
+
+
+class Change(Body):
+    queue: QueueName
+    attributes: dict[str, Any]
+    unset: list[str] = Field(default_factory=list, max_length=1000)
+
+
+@routes.get("/list")
+def list_queues() -> Response:
+    """All queues, with how many jobs each has in which state."""
+    with context().reading() as tx:
+        counts = queues.job_counts(tx)
+        found = queues.list_queues(tx)
+    return succeeded([{**queues.queue_document(row), "jobs": counts.get(row.queue, {})} for row in found])
+
+
+@routes.get("/get")
+def get_queue() -> Response:
+    """One queue; `origins` says for each key where its value is from."""
+    name = read_query(OneQueue).queue
+    with context().reading() as tx:
+        row = queues.get_queue(tx, name)
+        counts = queues.job_counts(tx)
+    origins = {key: one.origin for key, one in sorted(Layers.of_row(row).values().items())}
+    return succeeded({**queues.queue_document(row), "jobs": counts.get(name, {}), "origins": origins})
+
+
+@routes.get("/why")
+def why() -> Response:
+    """Why a queue gets the work that it gets, or none: for administrators, as it tells of everybody's tasks."""
+    from ..why.queue import why_queue  # brokers and all: loaded when somebody asks
+
+    asked = read_query(AskedWhy)
+    if not caller().is_local:
+        caller().must_have("admin", "asking why about a queue")
+    plugins, now = context().plugins(), context().now()
+    with context().reading() as tx:
+        return succeeded(why_queue(tx, plugins, asked.queue, asked.changes, now=now).row())
+
+
+@routes.get("/history")
+def get_history() -> Response:
+    """The last changes of a queue, newest first."""
+    asked = read_query(Past)
+    with context().reading() as tx:
+        queues.get_queue(tx, asked.queue)
+        found = queue_history.of_queue(tx, asked.queue, limit=asked.limit)
+    keys = ("at", "actor", "what", "source", "before", "after")
+    return succeeded([{key: getattr(row, key) for key in keys} for row in found])
+
+
+@routes.post("/set")
+def set_queue() -> Response:
+    """Enter a queue, set some of its attributes by hand, or give back what was set by hand."""
+    body = read_body(Change)
+    caller().must_administer("queues")
+    now, actor = context().now(), caller().user_name
+    with context().writing() as tx:
+        queues.set_queue(tx, body.queue, body.attributes, now=now, actor=actor, unset=body.unset)
+    return said(f"queue {body.queue} is set")

@@ -1,0 +1,307 @@
+"""/api/v1/task/: submitting tasks, looking at them, and commanding them (client protocol 6.2 to 6.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from flask import Blueprint, Response, request
+from pydantic import BeforeValidator, Field
+
+from ...core.errors import Fault, Invalid, NotAllowed, NotFound
+from ...core.task_parameters import TaskParameters
+from ...sql import datasets, decisions, event_ranges, job_queries, task_queries
+from ...sql import tasks as tasks_sql
+from .. import task_commands, task_details, task_rows
+from ..bodies import SEVERAL, Body, Query, Structure, WireBody, read_body, read_query
+from ..context import context, request_id
+from ..envelope import said, succeeded
+from ..errors import answer
+from ..identity import caller
+from ..task_filters import parse_filters
+from ..task_submission import Entered, Submission, enter
+
+routes = Blueprint("task", __name__)
+
+MAX_LISTED = 1000
+TaskId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+
+
+def _moment(text: Any) -> Any:
+    """`YYYY-MM-DD HH:MM:SS`, in UTC unless it says otherwise."""
+    if not isinstance(text, str):
+        return text
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class Submitted(WireBody):
+    task_parameters: Structure
+    parent_tid: TaskId | None = None
+
+
+class OneTask(Query):
+    task_id: TaskId
+
+
+class AskedWhy(OneTask):
+    changes: Annotated[list[str], SEVERAL] = Field([], max_length=100)  # tried on a copy: `memory=2000`
+
+
+class Listing(Query):
+    n_tasks: Annotated[int, Field(ge=1)] = MAX_LISTED
+    since: Annotated[datetime | None, BeforeValidator(_moment)] = None
+    filters: str = Field("", max_length=10_000)
+    before: TaskId | None = None  # only tasks with smaller ids: the next page
+
+
+class Details(OneTask):
+    include_parameters: bool = False
+    include_status: bool = False
+
+
+class Descriptions(OneTask):
+    unsuccessful_only: bool = False
+
+
+class Datasets(OneTask):
+    dataset_types: Annotated[list[str], SEVERAL] = Field(["input", "pseudo_input"], max_length=20)
+
+
+class Modified(Query):
+    since: Annotated[datetime, BeforeValidator(_moment)]
+    dn: str | None = None
+    full: bool = False
+    min_task_id: TaskId | None = None
+    prod_source_label: str | None = None
+
+
+class Order(Body):
+    task_id: TaskId
+
+
+class Finish(Order):
+    soft: bool = False
+
+
+class Retry(Order):
+    new_parameters: Structure | None = None
+
+
+class Reactivate(Order):
+    keep_attempt_nr: bool = False  # accepted for PanDA's sake: attempts are kept where they are
+    trigger_job_generation: bool = False  # the same: jobs are made at once
+
+
+class IncreaseAttempts(Order):
+    increase: Annotated[int, Field(ge=1, le=100)] = 3
+
+
+@routes.post("/submit")
+def submit() -> Response:
+    """Enter a task. Sent again with the same Idempotency-Key, it is the same task."""
+    body = read_body(Submitted)
+    entered = take_in(body, request.headers.get("Idempotency-Key"))
+    return succeeded(entered.jeditaskid, str(entered))
+
+
+def take_in(body: Submitted, idempotency_key: str | None = None) -> Entered:
+    """Check a submission and enter it in a transaction of its own."""
+    parameters = TaskParameters.parse(body.task_parameters)
+    if parameters.use_secrets and context().secret_box is None:
+        fault = Fault("task_parameters.useSecrets", "this server keeps no secrets", "submit the task without it")
+        raise Invalid("the task cannot be run", [fault])
+    submission = Submission(
+        parameters=parameters,
+        raw=body.task_parameters,
+        caller=caller(),
+        parent_tid=body.parent_tid,
+        idempotency_key=idempotency_key,
+    )
+    now = context().now()
+    with context().writing() as tx:
+        return enter(tx, submission, now=now, request_id=request_id())
+
+
+@routes.get("/get_detailed_info")
+def get_detailed_info() -> Response:
+    """A task with everything that explains its state."""
+    task_id = read_query(OneTask).task_id
+    with context().reading() as tx:
+        more = {
+            "jobs": task_queries.job_counts(tx, task_id),
+            "datasets": [task_rows.dataset_row(row) for row in datasets.of_task(tx, task_id)],
+            "decisions": [task_rows.decision_row(row) for row in decisions.of_task(tx, task_id)],
+            "errors": [task_rows.error_row(group) for group in task_queries.error_groups(tx, task_id)],
+            "events": [task_rows.event_row(row) for row in task_queries.events_of(tx, task_id)],
+            "eventRanges": event_ranges.counts_of_task(tx, task_id),
+        }
+        return succeeded({**task_details.row(tx, task_id), **more})
+
+
+@routes.get("/why")
+def why() -> Response:
+    """Why a task is where it is, asked of those who decide: for its owner and whoever stands above owners."""
+    from ..why.task import why_task  # brokers and all: loaded when somebody asks
+
+    asked = read_query(AskedWhy)
+    plugins, now = context().plugins(), context().now()
+    with context().reading() as tx:
+        row = tasks_sql.get_task(tx, asked.task_id)
+        caller().must_own(f"task {asked.task_id}", row.user_name, row.vo)
+        return succeeded(why_task(tx, plugins, asked.task_id, asked.changes, now=now).row())
+
+
+@routes.get("/get_parent_detailed_info")
+def get_parent_detailed_info() -> Response:
+    """The parent of a task."""
+    task_id = read_query(OneTask).task_id
+    with context().reading() as tx:
+        parent = tasks_sql.get_task(tx, task_id).parent_tid
+        if parent is None:
+            raise NotFound(f"task {task_id} has no parent")
+        return succeeded(task_details.row(tx, parent))
+
+
+@routes.get("/get_details")
+def get_details() -> Response:
+    """What a task reads and writes, and its jobs."""
+    asked = read_query(Details)
+    with context().reading() as tx:
+        details = task_details.summary(
+            tx, asked.task_id, with_parameters=asked.include_parameters, with_status=asked.include_status
+        )
+    return succeeded(details)
+
+
+@routes.get("/get_job_descriptions")
+def get_job_descriptions() -> Response:
+    """The jobs of a task with all their attributes and files."""
+    asked = read_query(Descriptions)
+    with context().reading() as tx:
+        tasks_sql.get_task(tx, asked.task_id)
+        jobs = job_queries.of_task(
+            tx, asked.task_id, unsuccessful_only=asked.unsuccessful_only, limit=task_details.MAX_JOBS
+        )
+        return succeeded(task_details.describe(tx, jobs))
+
+
+@routes.get("/get_datasets_and_files")
+def get_datasets_and_files() -> Response:
+    """The datasets of a task, of the kinds asked for, each with its files."""
+    asked = read_query(Datasets)
+    with context().reading() as tx:
+        tasks_sql.get_task(tx, asked.task_id)
+        return succeeded(task_details.datasets_and_files(tx, asked.task_id, asked.dataset_types))
+
+
+@routes.get("/get_tasks_modified_since")
+def get_tasks_modified_since() -> Response:
+    """The caller's tasks that changed since a moment, by their request ids."""
+    asked = read_query(Modified)
+    with context().reading() as tx:
+        rows = task_details.modified_since(
+            tx, asked.since, asked.dn or caller().user_name, asked.prod_source_label, asked.min_task_id
+        )
+    return succeeded({str(row["reqID"]): row for row in rows})
+
+
+@routes.get("/get_tasks_detailed_info_since")
+def get_tasks_detailed_info_since() -> Response:
+    """The caller's tasks, or those that the filters name, the newest first."""
+    asked = read_query(Listing)
+    wanted = parse_filters(asked.filters, caller().user_name, since=asked.since, before=asked.before)
+    with context().reading() as tx:
+        tasks = task_queries.list_tasks(tx, wanted, limit=min(asked.n_tasks, MAX_LISTED))
+        return succeeded(task_details.rows(tx, tasks))
+
+
+@routes.get("/get_status")
+def get_status() -> Response:
+    """The state of a task, as a word."""
+    with context().reading() as tx:
+        return succeeded(tasks_sql.get_task(tx, read_query(OneTask).task_id).status)
+
+
+@routes.get("/get_task_parameters")
+def get_task_parameters() -> Response:
+    """The parameters of a task as submitted, with the changes of later retries."""
+    with context().reading() as tx:
+        return succeeded(tasks_sql.get_parameters(tx, read_query(OneTask).task_id))
+
+
+@routes.get("/get_job_ids")
+def get_job_ids() -> Response:
+    """The ids of all jobs of a task."""
+    task_id = read_query(OneTask).task_id
+    with context().reading() as tx:
+        tasks_sql.get_task(tx, task_id)
+        return succeeded(job_queries.ids_of_task(tx, task_id))
+
+
+@routes.post("/finish")
+def finish() -> Response:
+    """End a task with what it has: at once, or softly when its running jobs are over."""
+    body = read_body(Finish)
+    return _commanded("finish", body.task_id, {"soft": body.soft})
+
+
+@routes.post("/retry")
+def retry() -> Response:
+    """Try the unsuccessful inputs again. PanDA's clients read 0 as accepted, and 3 when they sent new parameters."""
+    body = read_body(Retry)
+    new = body.new_parameters
+    if not new:
+        return _commanded("retry", body.task_id, accepted=0)
+    return _commanded("retry", body.task_id, {"new_parameters": new}, accepted=3, forbidden=None)
+
+
+@routes.post("/reactivate")
+def reactivate() -> Response:
+    """Run a task again that is over: what had failed, and what is new in its input."""
+    return _commanded("reactivate", read_body(Reactivate).task_id, {"failed_too": True})
+
+
+@routes.post("/increase_attempts")
+def increase_attempts() -> Response:
+    """Let the unfinished inputs of an active task be tried more often."""
+    body = read_body(IncreaseAttempts)
+    return _commanded("increase_attempts", body.task_id, {"increase": body.increase})
+
+
+def _commanded(
+    verb: str,
+    task_id: int,
+    parameters: dict[str, Any] | None = None,
+    *,
+    accepted: int | None = None,
+    forbidden: int | None = 3,
+) -> Response:
+    """Queue a command; `data` is PanDA's code for it, or where clients show it the sentence (client protocol 6.4)."""
+    try:
+        told = give(verb, task_id, parameters)
+    except NotAllowed as error:
+        return answer(error, forbidden)
+    return said(told) if accepted is None else succeeded(accepted, told)
+
+
+def give(verb: str, task_id: int, parameters: dict[str, Any] | None = None) -> str:
+    """Queue a command in a transaction of its own; returns what to tell its giver."""
+    now, user = context().now(), caller()
+    with context().writing() as tx:
+        return task_commands.give(
+            tx, verb, task_id, caller=user, now=now, request_id=request_id(), parameters=parameters
+        )
+
+
+def _plain_verb(verb: str) -> Callable[[], Response]:
+    def view() -> Response:
+        return _commanded(verb, read_body(Order).task_id)
+
+    view.__doc__ = f"Queue the command: {task_commands.VERBS[verb].effect}."
+    return view
+
+
+for _verb in ("kill", "reload_input", "pause", "resume", "avalanche"):
+    routes.add_url_rule(f"/{_verb}", _verb, _plain_verb(_verb), methods=["POST"])

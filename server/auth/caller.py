@@ -1,0 +1,54 @@
+"""The one who makes a request, and what they may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...core.errors import NotAllowed
+
+#: Roles that stand above the owners of things.
+ABOVE_OWNERS = frozenset({"production", "admin"})
+PILOTS = frozenset({"pilot", "admin"})
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls. Roles: `user`, `pilot`, `production` (acts on every task of the VO), `admin` (on everything).
+
+    `vo` is empty for callers who have shown no token.
+    """
+
+    user_name: str
+    roles: frozenset[str] = frozenset()
+    is_local: bool = False
+    nickname: str = ""
+    vo: str = ""
+    groups: frozenset[str] = frozenset()
+
+    @property
+    def is_user(self) -> bool:
+        """Whether this is a person or service with tasks of its own, and more than a pilot."""
+        return bool(self.roles - {"pilot"})
+
+    @property
+    def is_pilot(self) -> bool:
+        return bool(self.roles & PILOTS)
+
+    def has_role(self, role: str, vo: str | None = None) -> bool:
+        """Whether this caller has a role, in a VO if that matters; `admin` counts in all of them."""
+        return "admin" in self.roles or (role in self.roles and (vo is None or not self.vo or vo == self.vo))
+
+    def must_own(self, what: str, owner: str, vo: str | None = None) -> None:
+        """Raise `NotAllowed` unless this is the owner of a thing (of a VO), or has a role that stands above owners."""
+        if self.user_name != owner and not self.has_role("production", vo):
+            raise NotAllowed(f"{what} belongs to {owner}, not to {self.user_name}", hint="ask its owner")
+
+    def must_have(self, role: str, what: str, vo: str | None = None) -> None:
+        """Raise `NotAllowed` unless this caller has a role."""
+        if not self.has_role(role, vo):
+            raise NotAllowed(f"{what} needs the role {role}, which {self.user_name} does not have")
+
+    def must_administer(self, what: str) -> None:
+        """Raise `NotAllowed` unless this is an administrator, which tokenless callers on the server's machine are."""
+        if not self.is_local and "admin" not in self.roles:
+            raise NotAllowed(f"{self.user_name} may not change {what}", hint="do it with a token of role admin")

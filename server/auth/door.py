@@ -1,0 +1,171 @@
+"""The door: every request passes it and gets a `Caller`, or is refused, before any route sees it.
+
+Two ways in: a bearer token with the VO in `Origin`, as PanDA's clients and pilots send it (client protocol 3.2, 4), or,
+only where [server] token_authType is `none`, a request from this very machine that just says a name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Request
+
+from ...core.errors import BadSettings, Fault, Invalid
+from ...core.settings import ServerSection
+from .caller import Caller
+from .errors import NotAdmitted, NotProven
+from .keys import KeyFiles, KeySource
+from .policies import Policies
+from .tokens import TokenRules, verify
+
+USER_HEADER = "X-Bamboo-User"
+ANONYMOUS = "anonymous"
+HOW_TO_COME_IN = "send a token as `Authorization: Bearer …`; `bamboo client env` sets one up on the server's machine"
+_USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@+-]{0,127}")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+#: What proxies add: behind one, nobody can tell who is on this machine.
+PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+
+
+@dataclass(frozen=True)
+class Door:
+    """Tells who makes a request. `keys` and `policies` are there when tokens can be verified."""
+
+    trusts_this_machine: bool
+    keys: KeySource | None
+    policies: Policies
+    rules: TokenRules
+    own_hosts: Collection[str] = ()
+
+    @classmethod
+    def build(cls, section: ServerSection) -> Door:
+        """The door that the settings describe; raises `BadSettings` when it would let in nobody, or anybody."""
+        faults = _faults(section)
+        if faults:
+            raise BadSettings("the server cannot tell who is who", faults)
+        paths = [Path(name.strip()) for name in section.token_keys.split(",") if name.strip()]
+        hosts = {section.host, urlsplit(section.public_url).hostname or ""}
+        return cls(
+            trusts_this_machine=section.token_authType == "none",  # noqa: S105 - a kind of token, none itself
+            keys=KeyFiles(paths) if paths else None,
+            policies=Policies.load(Path(section.auth_policies)) if paths else Policies({}),
+            rules=TokenRules(section.token_issuer, section.token_audience),
+            own_hosts=frozenset(hosts - {""}),
+        )
+
+    def caller(self, request: Request, now: datetime) -> Caller:
+        """Who makes a request; raises `NotProven`, `NotAdmitted`, and `Invalid` for a name that cannot be one."""
+        token = _bearer(request)
+        if token and self.keys is not None:
+            claims = verify(token, self.keys, self.rules, now)
+            return self._member(claims, request.headers.get("Origin", ""))
+        if self.trusts_this_machine and self._is_from_here(request):
+            return _named(request.headers.get(USER_HEADER, ANONYMOUS))
+        if token:
+            raise NotProven("tokens cannot be verified here: the server knows no keys", hint="set [server] token_keys")
+        raise NotProven("this request shows no token", hint=HOW_TO_COME_IN)
+
+    def _member(self, claims: Mapping[str, Any], origin: str) -> Caller:
+        """The one whom verified claims describe, with the roles that the policies give them in their VO."""
+        vo, asked = self._vo(origin)
+        groups = _words(claims.get("groups")) | _words(claims.get("wlcg.groups"))
+        found = self.policies.memberships(vo, groups)
+        if not found:
+            known = "gives them no role" if vo in self.policies.by_vo else "is not known here"
+            raise NotAdmitted(
+                f"the token's groups {_told(groups)} let nobody in: VO {vo!r} {known}",
+                hint="check the VO (Origin, PANDA_AUTH_VO), or have the group entered in [server] auth_policies",
+            )
+        roles = frozenset(membership.role for membership in found)
+        if asked and asked not in roles:
+            raise NotAdmitted(f"role {asked!r} of VO {vo!r} was asked for, but the token gives {_told(roles)}")
+        return Caller(
+            _user_name(claims),
+            frozenset({asked}) if asked else roles,
+            nickname=str(claims.get("preferred_username") or ""),
+            vo=vo,
+            groups=frozenset(membership.group for membership in found),
+        )
+
+    def _vo(self, origin: str) -> tuple[str, str]:
+        if origin and origin != "null" and "://" not in origin:
+            return self.policies.split_origin(origin)
+        if len(self.policies.by_vo) == 1:
+            return next(iter(self.policies.by_vo)), ""
+        raise NotProven("the request names no VO", hint="send it in the header Origin (PANDA_AUTH_VO)")
+
+    def _is_from_here(self, request: Request) -> bool:
+        """Whether a program on this machine asks. Web pages do not count: a browser carries them in from anywhere."""
+        if not _is_loopback(request.remote_addr) or any(name in request.headers for name in PROXY_HEADERS):
+            return False
+        if "://" in request.headers.get("Origin", "") or "Sec-Fetch-Site" in request.headers:
+            return False
+        try:
+            host = urlsplit(f"//{request.host}").hostname or ""
+        except ValueError:
+            return False
+        # A page can have its own name lead here (DNS rebinding), but that name has a dot in it.
+        return "." not in host or _is_loopback(host) or host in self.own_hosts
+
+
+def _faults(section: ServerSection) -> list[Fault]:
+    kind, where = section.token_authType, "[server]"
+    if kind == "x509":
+        return [Fault(f"{where} token_authType", "certificates are not supported", "use oidc")]
+    faults = []
+    if kind == "oidc" and not section.token_keys:
+        do = "name a JWKS or PEM file with the public keys of whoever issues tokens"
+        faults.append(Fault(f"{where} token_keys", "missing, so no token could be verified", do))
+    if section.token_keys and not section.auth_policies:
+        do = "name the JSON file that says which groups have which roles"
+        faults.append(Fault(f"{where} auth_policies", "missing, so no token could give a role", do))
+    return faults
+
+
+def _bearer(request: Request) -> str:
+    """The token of a request, empty for none; raises `NotProven` for other kinds of authorisation."""
+    given = request.headers.get("Authorization", "")
+    scheme, _, token = given.strip().partition(" ")
+    if given and scheme.lower() != "bearer":
+        raise NotProven("the header Authorization has no bearer token", hint="send `Bearer`, a blank, and the token")
+    return token.strip()
+
+
+def _user_name(claims: Mapping[str, Any]) -> str:
+    """PanDA's user name: each word of `name` with its first letter in upper case; without a name, `sub`."""
+    name = claims.get("name") or ""
+    words = name.split() if isinstance(name, str) else []
+    found = " ".join(word[:1].upper() + word[1:].lower() for word in words) or claims.get("sub") or ""
+    if not isinstance(found, str) or not found or len(found) > 128 or _UNPRINTABLE.search(found):
+        raise NotProven("the token has no usable name: neither name nor sub", hint="at most 128 printable letters")
+    return found
+
+
+def _named(name: str) -> Caller:
+    if not _USER.fullmatch(name):
+        fault = Fault(USER_HEADER, f"{name[:80]!r} is no user name", "letters, digits, ' ._@+-'")
+        raise Invalid("who is calling", [fault])
+    return Caller(name, frozenset({"user", "pilot"}), is_local=True, nickname=name)
+
+
+def _words(value: object) -> frozenset[str]:
+    return frozenset(word for word in value if isinstance(word, str)) if isinstance(value, list) else frozenset()
+
+
+def _told(words: Collection[str]) -> str:
+    told = ", ".join(sorted(words)[:10]) or "none"
+    return f"({told[:300]})"
+
+
+def _is_loopback(address: str | None) -> bool:
+    try:
+        return address is not None and ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,67 @@
+"""What every request may use: settings, engine and clock, and the name of the request."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import cast
+
+import sqlalchemy as sa
+from flask import current_app, g, request
+
+from ..core.clock import Clock
+from ..core.settings import Settings
+from ..sql.engine import reading
+from .secret_box import SecretBox
+from .share_order import ShareOrder
+from .sightings import Sightings
+from .unserved import Unserved
+from .why.asker import Asker
+
+REQUEST_ID_HEADER = "X-Request-Id"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Context:
+    """The parts of the application that views use; each worker process has its own."""
+
+    settings: Settings
+    engine: sa.Engine
+    clock: Clock
+    share_order: ShareOrder
+    plugins: Asker
+    secret_box: SecretBox | None = None
+    sightings: Sightings = field(default_factory=Sightings)
+    unserved: Unserved = field(default_factory=Unserved)
+
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction that only reads."""
+        return reading(self.engine)
+
+    def writing(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction that commits at its end, or changes nothing when an error leaves it."""
+        return self.engine.begin()
+
+    def now(self) -> datetime:
+        """The moment that a request happens at; asked for before a transaction begins, for it may need one itself."""
+        return self.clock()
+
+    def public_url(self) -> str:
+        """How pilots and jobs reach this server."""
+        return (self.settings.server.public_url or request.host_url).rstrip("/")
+
+
+def context() -> Context:
+    return cast(Context, current_app.extensions["bamboo"])
+
+
+def request_id() -> str:
+    """The name of this request: the caller's if it is sound, else a new one. Log lines and event rows carry it."""
+    if "request_id" not in g:
+        given = request.headers.get(REQUEST_ID_HEADER, "")
+        g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return str(g.request_id)

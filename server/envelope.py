@@ -1,0 +1,49 @@
+"""PanDA's envelope, {"success", "message", "data"}, which every answer below /api/v1/ wears (client protocol 3.4)."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from flask import Response
+
+from ..core.errors import BambooError, Invalid
+
+
+def succeeded(data: Any = None, message: str = "", **more: Any) -> Response:
+    """An answer that says yes."""
+    return as_json({"success": True, "message": message, "data": data, **more})
+
+
+def said(text: str) -> Response:
+    """An answer that is a sentence: some clients look for it in `message`, others in `data`."""
+    return succeeded(text, text)
+
+
+def refused(error: BambooError, request_id: str, data: Any = None, **more: Any) -> dict[str, Any]:
+    """The body of an answer that says no: what happened, why, and what to do next."""
+    faults = error.faults if isinstance(error, Invalid) else ()
+    return {
+        "success": False,
+        "message": str(error),
+        "data": data,
+        "code": error.code,
+        "status": error.status,
+        "errors": [{"where": fault.where, "what": fault.what, "do": fault.do} for fault in faults],
+        "hint": error.hint,
+        "request_id": request_id,
+        **more,
+    }
+
+
+def as_json(value: Any, status: int = 200) -> Response:
+    """A JSON answer; datetimes travel as {"__datetime__": ISO 8601}."""
+    body = json.dumps(value, default=_plain, separators=(",", ":"))
+    return Response(body, status=status, mimetype="application/json")
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, datetime):
+        return {"__datetime__": value.isoformat()}
+    raise TypeError(f"{type(value).__name__} cannot travel as JSON")

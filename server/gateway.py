@@ -1,0 +1,159 @@
+"""Between granian's event loop and the WSGI application: a request gets a thread only when it is here as a whole.
+
+Handed over at once, eight clients that send half a body, or whose machines vanish in the middle of one, would hold all
+threads for ever. Here a body that stands still is given up, and waits on the event loop until then, where it costs
+a socket. Large bodies wait on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote_to_bytes
+
+from flask import Flask
+
+#: A client that sends nothing for so long in the middle of a body is given up.
+SILENCE_SECONDS = 30.0
+#: Bodies up to here are kept in memory.
+IN_MEMORY_BYTES = 1 << 20
+UPLOAD_SUFFIXES = ("/upload_cache_file", "/putFile")
+
+Headers = list[tuple[str, str]]
+
+
+@dataclass
+class Answer:
+    """What the application has answered; `more` is there when the body is too large to be sent as one."""
+
+    status: int = 500
+    headers: Headers = field(default_factory=list)
+    body: bytes = b""
+    more: Generator[bytes, None, None] | None = None
+
+
+class Gateway:
+    """The RSGI application around a WSGI one, with `threads` requests at a time."""
+
+    def __init__(
+        self, app: Flask, *, threads: int, max_body_bytes: int, max_upload_bytes: int, spool_dir: Path
+    ) -> None:
+        self._app = app
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="request")
+        self._max_body_bytes = max_body_bytes
+        self._max_upload_bytes = max_upload_bytes
+        self._spool_dir = spool_dir
+
+    async def __call__(self, scope: Any, protocol: Any) -> None:
+        limit = self._max_upload_bytes if scope.path.endswith(UPLOAD_SUFFIXES) else self._max_body_bytes
+        try:
+            body, size = await _receive(scope, protocol, limit, self._spool_dir)
+        except TimeoutError:
+            protocol.response_str(408, [("connection", "close")], "the request did not arrive in time")
+            return
+        except OSError:
+            protocol.response_str(503, [("connection", "close"), ("retry-after", "60")], "no space for the request")
+            return
+        with body:
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(self._threads, self._run, _environment(scope, body, size))
+            if answer.more is None:
+                protocol.response_bytes(answer.status, answer.headers, answer.body)
+                return
+            with closing(answer.more) as chunks:
+                transport = protocol.response_stream(answer.status, answer.headers)
+                while chunk := await loop.run_in_executor(self._threads, next, chunks, b""):
+                    await transport.send_bytes(chunk)
+
+    def _run(self, environment: dict[str, Any]) -> Answer:
+        answer = Answer()
+        written: list[bytes] = []  # PEP 3333's old way to answer, which Flask does not use
+
+        def start_response(status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
+            answer.status, answer.headers = int(status[:3]), [(name.lower(), value) for name, value in headers]
+            return written.append
+
+        chunks: Iterable[bytes] = self._app(environment, start_response)
+        length = dict(answer.headers).get("content-length", "0")
+        if int(length) > IN_MEMORY_BYTES:
+            answer.more = _until_closed(chunks)
+        else:
+            answer.body = b"".join(_until_closed(chunks))
+        return answer
+
+
+def _until_closed(chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
+    """The chunks, after which the application is told that it is over."""
+    try:
+        yield from chunks
+    finally:
+        close = getattr(chunks, "close", None)
+        if close:
+            close()
+
+
+async def _receive(scope: Any, protocol: Any, limit: int, spool_dir: Path) -> tuple[IO[bytes], int]:
+    """The body and its size as the application shall see it, which refuses what is larger than the limit.
+
+    Raises `TimeoutError` when the client falls silent.
+    """
+    told = scope.headers.get("content-length") or ""
+    declared = int(told) if told.isdecimal() else 0
+    if declared > limit:
+        return BytesIO(), declared
+    if scope.method in ("GET", "HEAD") and not declared:
+        return BytesIO(), 0
+    body: Any = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, dir=str(spool_dir))  # noqa: SIM115 - the caller closes it
+    size = 0
+    chunks = aiter(protocol)
+    while True:
+        try:
+            chunk = await asyncio.wait_for(anext(chunks), SILENCE_SECONDS)
+        except StopAsyncIteration:
+            break
+        size += len(chunk)
+        if size > limit:
+            break
+        body.write(chunk)
+    body.seek(0)
+    return body, max(size, declared)
+
+
+def _environment(scope: Any, body: IO[bytes], size: int) -> dict[str, Any]:
+    """The WSGI environment of a request (PEP 3333)."""
+    host, _, port = scope.server.rpartition(":")
+    environment = {
+        "REQUEST_METHOD": scope.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(scope.path).decode("latin-1"),
+        "QUERY_STRING": scope.query_string,
+        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "SERVER_NAME": host,
+        "SERVER_PORT": port,
+        "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.input": body,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for name, value in scope.headers.items():
+        if name == "transfer-encoding":  # the body is whole and its length known
+            continue
+        key = name.upper().replace("-", "_")
+        environment[key if key == "CONTENT_TYPE" else f"HTTP_{key}"] = value
+    if size:
+        environment["CONTENT_LENGTH"] = str(size)
+    if scope.authority:
+        environment["HTTP_HOST"] = scope.authority
+    return environment

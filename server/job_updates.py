@@ -1,0 +1,110 @@
+"""What a pilot's report does to a job (pilot protocol 7 to 9 and 11).
+
+A report is fenced by the attempt number: of any attempt but the one that holds the job it is refused, and changes
+nothing. Repeating a report does no harm, and neither does one that arrives late: a pilot whose answer was lost may
+send it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..core.errors import Stale
+from ..core.job_errors import DIAG_CHARACTERS
+from ..core.states import JOBS, LEASED, JobState
+from ..sql import job_queries, job_reports
+from ..sql import jobs as jobs_sql
+from .pilot_orders import for_pilot
+from .pilot_reports import PilotReport, output_report
+
+FINAL_REPORTS = (JobState.FINISHED, JobState.FAILED)
+#: States in which a pilot says that it still has the job, though its payload is over. They renew the lease: whoever
+#: sends them still owes a final report, and when that never comes the lease runs out like any other.
+LINGERING = (JobState.HOLDING, JobState.TRANSFERRING)
+METADATA_BYTES = 1 << 20
+#: A pilot reports the end of a payload at most so much later (pilot protocol 16).
+LONGEST_SILENCE = timedelta(hours=3)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The answer to a report that counts."""
+
+    command: str
+    lease_seconds: int
+
+    def data(self) -> dict[str, Any]:
+        """The answer as v1 has it in `data`."""
+        return {"StatusCode": 0, "command": self.command, "leaseSeconds": self.lease_seconds}
+
+
+def take_report(
+    tx: sa.Connection, report: PilotReport, *, lease_seconds: int, now: datetime, request_id: str
+) -> Accepted:
+    """Let a report take effect. Raises `NotFound`, and `Stale` when the job is not the reporter's any more."""
+    job = job_queries.lock_for_report(tx, report.job_id)
+    if job.attempt_nr != report.attempt_nr:
+        raise Stale(f"job {job.pandaid} is at attempt {job.attempt_nr}, this is about attempt {report.attempt_nr}")
+    accepted = Accepted(for_pilot(job.command_to_pilot, report.pilot_id or job.pilot_id), lease_seconds)
+    if job.status not in LEASED:
+        _repeated(job, report)
+        return accepted
+    if report.job_status in FINAL_REPORTS:
+        _end(tx, job, report, now, request_id)
+    else:
+        _go_on(tx, job, report, now + timedelta(seconds=lease_seconds), now, request_id)
+    return accepted
+
+
+def _repeated(job: Any, report: PilotReport) -> None:
+    """Accept what was said before, or while the end was on its way; raises `Stale` for all else."""
+    if job.reported_status is None:
+        raise Stale(f"attempt {job.attempt_nr} of job {job.pandaid} is over: the job is {job.status}")
+    if report.job_status in FINAL_REPORTS and report.job_status != job.reported_status:
+        raise Stale(f"attempt {job.attempt_nr} of job {job.pandaid} was reported as {job.reported_status} already")
+
+
+def _go_on(tx: sa.Connection, job: Any, report: PilotReport, until: datetime, now: datetime, request_id: str) -> None:
+    held, to = jobs_sql.ref(job), JobState(report.job_status)
+    values: dict[str, Any] = {**report.job_columns(), "substatus": to if to in LINGERING else report.job_sub_status}
+    if to is not held.status and to not in LINGERING and JOBS.allows(held.status, to):
+        if to is JobState.RUNNING:
+            values["started_at"] = _told(report.start_time, now)
+        values |= {"lease_until": until, "heartbeat_at": now}
+        why = f"the pilot reports {to}"
+        jobs_sql.move_job(tx, held, to, actor=_actor(job), why=why, now=now, request_id=request_id, **values)
+    else:
+        jobs_sql.renew(tx, held, lease_until=until, now=now, **values)
+    job_reports.store_report(tx, job.pandaid, report.report_columns())
+
+
+def _end(tx: sa.Connection, job: Any, report: PilotReport, now: datetime, request_id: str) -> None:
+    made, fault = output_report(report.job_output_report)
+    values: dict[str, Any] = {**report.job_columns(), **report.error_columns(), "reported_status": report.job_status}
+    if report.job_sub_status:  # why Harvester gave the job up: `cancelled`, `missed`, `pilot_closed`
+        values["substatus"] = report.job_sub_status
+    if fault:
+        values["sup_error_diag"] = fault[:DIAG_CHARACTERS]
+    why = f"the pilot reports {report.job_status}"
+    values |= {"ended_at": _told(report.end_time, now), "heartbeat_at": now}
+    jobs_sql.move_job(
+        tx, jobs_sql.ref(job), JobState.HOLDING, actor=_actor(job), why=why, now=now, request_id=request_id, **values
+    )
+    columns: Mapping[str, Any] = {**report.report_columns(), "output_report": made}
+    job_reports.store_report(tx, job.pandaid, columns)
+    if report.meta_data and len(report.meta_data.encode()) <= METADATA_BYTES:
+        job_reports.store_metadata(tx, job.pandaid, job.jeditaskid, report.meta_data)
+
+
+def _told(moment: datetime | None, now: datetime) -> datetime:
+    """When a pilot says that something was, if its clock can be believed; else now."""
+    return moment if moment is not None and now - LONGEST_SILENCE <= moment <= now else now
+
+
+def _actor(job: Any) -> str:
+    return job.pilot_id or "pilot"

@@ -1,0 +1,267 @@
+"""Tasks and jobs as the API shows them: PanDA's column names (client protocol 6.3, 6.6) and ours beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..core.job_errors import ENDED_WITH_PILOT, meaning_of, who_must_act
+from ..core.pilot_errors import STOPPED_FROM_OUTSIDE
+from ..core.states import TaskState
+from ..sql.tables import ERROR_SOURCES
+from ..sql.task_queries import ErrorGroup, FileCounts
+from ..sql.tasks import SUSPENDED
+
+_T = TaskState
+#: PanDA's coarse states. A state that is not here is its own.
+SUPER_STATES = {
+    **dict.fromkeys((_T.REGISTERED, _T.DEFINED, _T.TORETRY, _T.TOINCEXEC, _T.REREFINE), "registered"),
+    **dict.fromkeys((_T.ASSIGNING, _T.TOPREPROCESS, _T.PREPROCESSING, _T.READY), "ready"),
+    **dict.fromkeys(
+        (_T.SCOUTING, _T.SCOUTED, _T.RUNNING, _T.PASSED, _T.PREPARED, _T.FINISHING, _T.ABORTING, _T.EXHAUSTED),
+        "running",
+    ),
+    _T.TOBROKEN: "broken",
+}
+
+#: PanDA's names of columns of `tasks`.
+TASK_COLUMNS = {
+    "jediTaskID": "jeditaskid",
+    "reqID": "jeditaskid",
+    "taskName": "task_name",
+    "status": "status",
+    "oldStatus": "old_status",
+    "userName": "user_name",
+    "vo": "vo",
+    "prodSourceLabel": "prod_source_label",
+    "workingGroup": "working_group",
+    "processingType": "processing_type",
+    "campaign": "campaign",
+    "taskPriority": "task_priority",
+    "currentPriority": "current_priority",
+    "gshare": "gshare",
+    "resource_type": "resource_type",
+    "workQueue_ID": "work_queue_id",
+    "site": "site",
+    "nucleus": "nucleus",
+    "cloud": "cloud",
+    "architecture": "architecture",
+    "container_name": "container_name",
+    "transPath": "trans_path",
+    "coreCount": "core_count",
+    "ramCount": "ram_count_mb",
+    "outDiskCount": "out_disk_count_kb",
+    "workDiskCount": "work_disk_count_mb",
+    "walltime": "max_walltime_seconds",
+    "splitRule": "split_rule",
+    "attemptNr": "attempt_nr",
+    "parent_tid": "parent_tid",
+    "errorDialog": "error_dialog",
+    "creationDate": "created_at",
+    "modificationTime": "modified_at",
+    "stateChangeTime": "state_changed_at",
+    "startTime": "started_at",
+    "endTime": "ended_at",
+    "lockedBy": "lease_owner",
+}
+
+#: PanDA's names of columns of `jobs`.
+JOB_COLUMNS = {
+    "PandaID": "pandaid",
+    "jediTaskID": "jeditaskid",
+    "jobStatus": "status",
+    "jobSubStatus": "substatus",
+    "attemptNr": "attempt_nr",
+    "computingSite": "queue",
+    "node": "node",
+    "modificationHost": "node",
+    "prodUserName": "user_name",
+    "VO": "vo",
+    "prodSourceLabel": "prod_source_label",
+    "workingGroup": "working_group",
+    "processingType": "processing_type",
+    "currentPriority": "current_priority",
+    "gshare": "gshare",
+    "resource_type": "resource_type",
+    "transformation": "transformation",
+    "container_name": "container_name",
+    "coreCount": "core_count",
+    "minRamCount": "min_ram_count_mb",
+    "maxDiskCount": "max_disk_count_mb",
+    "maxWalltime": "max_walltime_seconds",
+    "nInputFiles": "n_input_files",
+    "inputFileBytes": "input_file_bytes",
+    "nEvents": "n_events",
+    "commandToPilot": "command_to_pilot",
+    "pilotID": "pilot_id",
+    "batchID": "batch_id",
+    "schedulerID": "scheduler_id",
+    "creationTime": "created_at",
+    "modificationTime": "modified_at",
+    "stateChangeTime": "state_changed_at",
+    "startTime": "started_at",
+    "endTime": "ended_at",
+    "heartbeatTime": "heartbeat_at",
+    "leaseUntil": "lease_until",
+    "cpuConsumptionTime": "cpu_consumption_seconds",
+    "cpuConsumptionUnit": "cpu_consumption_unit",
+    "maxRSS": "max_rss_kb",
+    "maxPSS": "max_pss_kb",
+    "maxVMEM": "max_vmem_kb",
+    "totRBYTES": "tot_rbytes_kb",
+    "totWBYTES": "tot_wbytes_kb",
+    "workDirSize": "work_dir_bytes",
+    "memory_leak": "memory_leak_kb_per_second",
+    "isScout": "is_scout",
+    "transExitCode": "trans_exit_code",
+    "pilotErrorCode": "pilot_error_code",
+    "pilotErrorDiag": "pilot_error_diag",
+    "exeErrorCode": "exe_error_code",
+    "exeErrorDiag": "exe_error_diag",
+    "supErrorCode": "sup_error_code",
+    "supErrorDiag": "sup_error_diag",
+    "ddmErrorCode": "ddm_error_code",
+    "ddmErrorDiag": "ddm_error_diag",
+    "brokerageErrorCode": "brokerage_error_code",
+    "brokerageErrorDiag": "brokerage_error_diag",
+    "jobDispatcherErrorCode": "job_dispatcher_error_code",
+    "jobDispatcherErrorDiag": "job_dispatcher_error_diag",
+    "taskBufferErrorCode": "task_buffer_error_code",
+    "taskBufferErrorDiag": "task_buffer_error_diag",
+    "retryRule": "retry_rule",
+}
+
+
+def super_status(status: str, old_status: str | None) -> str:
+    """PanDA's coarse state; a suspended task has that of the state it goes back to."""
+    state = TaskState(status)
+    if state in SUSPENDED:
+        state = TaskState(old_status) if old_status else TaskState.RUNNING
+    return SUPER_STATES.get(state, str(state))
+
+
+def task_row(task: Any, counts: FileCounts | None) -> dict[str, Any]:
+    """A task and what became of its main inputs."""
+    counts = counts or FileCounts()
+    return {
+        **_named(task, TASK_COLUMNS),
+        "superStatus": super_status(task.status, task.old_status),
+        "nFiles": counts.n_files,
+        "nFilesUsed": counts.n_files_used,
+        "nFilesFinished": counts.n_files_finished,
+        "nFilesFailed": counts.n_files_failed,
+        "nFilesOnHold": counts.n_files_on_hold,
+        "nFilesMissing": counts.n_files_missing,
+        "pctFinished": _percent(counts.n_files_finished, counts.n_files),
+        "pctFailed": _percent(counts.n_files_failed, counts.n_files),
+    }
+
+
+def dataset_row(dataset: Any) -> dict[str, Any]:
+    return {
+        "datasetID": dataset.datasetid,
+        "name": dataset.dataset_name,
+        "type": dataset.type,
+        "streamName": dataset.stream_name,
+        "status": dataset.status,
+        "nFiles": dataset.n_files,
+        "nFilesUsed": dataset.n_files_used,
+        "nFilesFinished": dataset.n_files_finished,
+        "nFilesFailed": dataset.n_files_failed,
+        "nFilesOnHold": dataset.n_files_on_hold,
+        "nFilesMissing": dataset.n_files_missing,
+        "sizeBytes": dataset.size_bytes,
+    }
+
+
+def decision_row(decision: Any) -> dict[str, Any]:
+    """A decision: `why` for people, `reasons` for programs."""
+    reasons: Mapping[str, Any] = decision.why
+    return {
+        "when": decision.last_at,
+        "actor": decision.actor,
+        "what": decision.what,
+        "why": "; ".join(f"{key}: {value}" for key, value in reasons.items()),
+        "reasons": reasons,
+        "queue": decision.queue,
+        "pandaid": decision.pandaid,
+        "repeated": decision.repeated,
+    }
+
+
+def error_row(group: ErrorGroup) -> dict[str, Any]:
+    """A cause of failures; `who` must act on it: user, site, operator, nobody, or unknown (null)."""
+    return {
+        "source": group.source,
+        "code": group.code,
+        "diag": group.diag,
+        "who": who_must_act(group.source, group.code),
+        "meaning": meaning_of(group.source, group.code, group.exit_code),
+        "count": group.count,
+        "example_job": group.example_job,
+    }
+
+
+def job_errors(job: Any) -> list[dict[str, Any]]:
+    """Every error that a job carries, with its meaning and who must act: user, site, operator, nobody or null.
+
+    The exit code of a payload that was stopped with its pilot is nobody's either.
+    """
+    values = job._mapping
+    codes = {source: values[f"{source}_error_code"] for source in ERROR_SOURCES} | {"trans": values["trans_exit_code"]}
+    stopped = values["pilot_error_code"] in STOPPED_FROM_OUTSIDE
+    rows = []
+    for source, code in codes.items():
+        if not code:
+            continue
+        with_pilot = stopped and source in ("exe", "trans")
+        row = {
+            "source": source,
+            "code": code,
+            "diag": values.get(f"{source}_error_diag") or "",
+            "who": "nobody" if with_pilot else who_must_act(source, code),
+            "meaning": ENDED_WITH_PILOT if with_pilot else meaning_of(source, code, values["trans_exit_code"]),
+        }
+        rows.append(row)
+    return rows
+
+
+def event_row(event: Any) -> dict[str, Any]:
+    """A step of a task or a job from state to state."""
+    row = {
+        "when": event.at,
+        "old": event.old_status,
+        "new": event.new_status,
+        "actor": event.actor,
+        "why": event.why,
+        "request_id": event.request_id,
+    }
+    return row | ({"attempt_nr": event.attempt_nr} if hasattr(event, "attempt_nr") else {})
+
+
+def job_row(job: Any) -> dict[str, Any]:
+    return _named(job, JOB_COLUMNS)
+
+
+def file_row(file: Any) -> dict[str, Any]:
+    return {
+        "lfn": file.lfn,
+        "type": file.type,
+        "dataset": file.dataset_name,
+        "status": file.status,
+        "fsize": file.size_bytes,
+        "checksum": file.checksum,
+        "scope": file.scope,
+        "guid": file.guid,
+        "url": file.url,
+        "storage": file.storage,
+    }
+
+
+def _named(row: Any, columns: Mapping[str, str]) -> dict[str, Any]:
+    values = row._mapping
+    return {name: values[column] for name, column in columns.items()}
+
+
+def _percent(part: int, whole: int) -> int:
+    return 100 * part // whole if whole else 0
