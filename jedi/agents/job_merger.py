@@ -1,0 +1,147 @@
+"""Job Merger: merge jobs for run jobs whose outputs wait to be merged (manual ch. 7.1.3; panda-client.md 7.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from ...core.states import JobState, TaskState
+from ...plugins.contracts import Choice, QueueView, from_row
+from ...plugins.grid import Grid, Inputs, Work
+from ...plugins.grid_reader import read_grid
+from ...sql import builds, counts, decisions, generation, merging, queues, tasks
+from ...sql.engine import reading
+from ...sql.merging import ToMerge
+from ...sql.tables import jobs as jobs_table
+from ...sql.tables import tasks as tasks_table
+from ...sql.tasks import TaskRef
+from ..job_builder import Recipe
+from ..recipes import recipe_of
+from ..side_jobs import merge_job
+from ..task_agent import RETRY_SECONDS, TaskAgent
+
+#: What a merge job reads at most when the task does not say.
+GB_PER_MERGE_JOB = 5
+FILES_PER_MERGE_JOB = 200
+#: How long what is to be merged waits for its queue (manual ch. 12.1).
+MAY_LEAVE_AFTER = timedelta(hours=24)
+#: States in which no more run jobs are made.
+ENDING = (TaskState.FINISHING, TaskState.PASSED)
+#: Run jobs that are grouped at a time.
+PAGE = 5000
+
+
+class JobMerger(TaskAgent):
+    """Groups the intermediate files at each queue; a group that is not full waits while more is to come."""
+
+    name = "job_merger"
+    states = (TaskState.RUNNING, TaskState.THROTTLED, *ENDING)
+
+    def conditions(self) -> Sequence[sa.ColumnElement[bool]]:
+        waits = sa.and_(
+            jobs_table.c.jeditaskid == tasks_table.c.jeditaskid,
+            jobs_table.c.status == JobState.MERGING,
+            jobs_table.c.merge_pandaid.is_(None),
+        )
+        return [sa.exists().where(waits), tasks_table.c.jobs_to_kill.is_(False)]
+
+    def work(self, held: TaskRef, row: sa.Row[object]) -> datetime | None:
+        now = self.context.clock()
+        with reading(self.context.engine) as tx:
+            recipe = recipe_of(tx, row, self.context.settings)
+            queued = counts.by_queue(tx)
+            known = [from_row(QueueView, queue, jobs=queued.get(queue.queue, {})) for queue in queues.list_queues(tx)]
+            libraries = builds.libraries(tx, held.jeditaskid) if recipe.parameters.build_spec else {}
+            waits_since = merging.queues_waiting(tx, held.jeditaskid)
+            grid = read_grid(tx, row, now=now, work=Work.MERGE, inputs=Inputs(are_anywhere=True))
+        by_name = {queue.queue: queue for queue in known}
+        places = self._places(held, recipe, known, grid, waits_since)
+        limit_bytes = int(row.split_rule.get("nGBPerMergeJob") or GB_PER_MERGE_JOB) << 30
+        with self.context.engine.begin() as tx:
+            tasks.hold(tx, held)
+            waiting = merging.waiting(tx, held.jeditaskid, limit=PAGE)
+            complete = len(waiting) < PAGE and not self._more_to_come(tx, held, row)
+            placed = [run_job for run_job in waiting if run_job.queue in places]
+            if recipe.events_per_range:  # a file's ranges are one merge job's, and need not wait for other files
+                groups = [[run_job] for run_job in placed]
+            else:
+                groups = list(grouped(placed, limit_bytes=limit_bytes, complete=complete))
+            if not groups:
+                return self.soon(now) if len(places) == len(waits_since) else now + timedelta(seconds=RETRY_SECONDS)
+            serial_nr = tasks.take_serials(tx, held.jeditaskid, len(groups))
+            new = []
+            for number, group in enumerate(groups):
+                queue = by_name[places[group[0].queue]]
+                library = libraries[queue.queue].file if queue.queue in libraries else None
+                new.append(merge_job(recipe, group, queue, serial_nr + number, library))
+            why = "the outputs of its run jobs are to be merged"
+            made = generation.insert_jobs(
+                tx, held.jeditaskid, new, status=JobState.ACTIVATED, actor=self.name, why=why, now=now
+            )
+            for merge, group in zip(made, groups, strict=True):
+                merging.assign(tx, [run_job.job.pandaid for run_job in group], merge.pandaid, now=now)
+        return None
+
+    def _places(
+        self, held: TaskRef, recipe: Recipe, known: Sequence[QueueView], grid: Grid, waits_since: Mapping[str, datetime]
+    ) -> dict[str, str]:
+        """The queue that merges what lies at each queue: that one, if the broker takes it (manual ch. 12.1).
+
+        What has waited there for a day may go to another, unless the task has a library that only this one has.
+        "Skipped for 24 hours" is taken as: the first of the run jobs has waited for so long.
+        """
+        places = {}
+        for home, since in waits_since.items():
+            asked = replace(grid, preassigned=(home,), passed_over_since=since)
+            task = recipe.task
+            choice: Choice = self.context.plugins.first(
+                "jobbroker", "choose_queue", task.vo, task.prod_source_label, task=task, queues=known, grid=asked
+            )
+            may_leave = grid.now - since > MAY_LEAVE_AFTER and recipe.parameters.build_spec is None
+            if home in choice.chosen:
+                places[home] = home
+            elif may_leave and choice.chosen:
+                places[home] = choice.chosen[0]
+            else:
+                self._note(held, home, choice)
+        return places
+
+    def _note(self, held: TaskRef, home: str, choice: Choice) -> None:
+        now = self.context.clock()
+        with self.context.engine.begin() as tx:
+            tasks.hold(tx, held)
+            decisions.record(
+                tx,
+                actor=self.name,
+                what=f"no merge jobs at {home}",
+                why=choice.why(),
+                now=now,
+                jeditaskid=held.jeditaskid,
+                queue=home,
+            )
+
+    def _more_to_come(self, tx: sa.Connection, held: TaskRef, row: sa.Row[object]) -> bool:
+        """Whether run jobs are going on, or are still to be made."""
+        if merging.more_to_come(tx, held.jeditaskid):
+            return True
+        return row.status not in ENDING and merging.inputs_left(tx, held.jeditaskid)
+
+
+def grouped(waiting: Sequence[ToMerge], *, limit_bytes: int, complete: bool) -> Iterator[list[ToMerge]]:
+    """Groups of run jobs at one queue each, up to the limits; one that is not full only when all are there."""
+    for queue in sorted({run_job.queue for run_job in waiting}):
+        group: list[ToMerge] = []
+        size_bytes = 0
+        for run_job in waiting:
+            if run_job.queue != queue:
+                continue
+            if group and (size_bytes + run_job.size_bytes > limit_bytes or len(group) == FILES_PER_MERGE_JOB):
+                yield group
+                group, size_bytes = [], 0
+            group.append(run_job)
+            size_bytes += run_job.size_bytes
+        if group and complete:
+            yield group
