@@ -1,0 +1,60 @@
+"""The heartbeat: keeps the lease on a job alive, and brings the server's commands."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from typing import Any
+
+from ..core.backoff import Backoff
+from .component import Component
+from .errors import Refused, ServerAway
+from .job import Job
+from .report import Reporter, lease_patience
+from .slot import Slot
+
+log = logging.getLogger(__name__)
+
+
+class Heartbeat(Component):
+    """Post a job to begin, the same job again to beat at once, None to end."""
+
+    def __init__(self, events: queue.SimpleQueue[Any], slot: Slot, reporter: Reporter) -> None:
+        super().__init__(events)
+        self._slot = slot
+        self._reporter = reporter
+        self._job: Job | None = None
+        self._due_at = 0.0
+        self._backoff = Backoff(0.5, 0.5)
+
+    def handle(self, message: Job | None) -> None:
+        known = self._job is message
+        self._job = message
+        if message is not None:
+            cap_seconds = min(30.0, self._period(message) / 2)
+            self._backoff = Backoff(min(1.0, cap_seconds), cap_seconds)
+            self._due_at = self._slot.clock() + (0.0 if known else self._period(message))
+
+    def seconds_to_tick(self) -> float | None:
+        return None if self._job is None else max(0.0, self._due_at - self._slot.clock())
+
+    def tick(self) -> None:
+        job = self._job
+        if job is None or job.lost or job.reported:
+            self._job = None
+            return
+        try:
+            self._reporter.heartbeat(job, lease_patience(job, tries=1))
+            self._due_at = self._slot.clock() + self._period(job)
+            self._backoff.reset()
+        except ServerAway as error:
+            self._due_at = self._slot.clock() + self._backoff.next_seconds()
+            log.warning("heartbeat did not arrive", extra={"event": "heartbeat", "problem": str(error), **job.label})
+        except Refused as error:
+            self._due_at = self._slot.clock() + self._period(job)
+            log.warning("heartbeat refused", extra={"event": "heartbeat", "problem": str(error), **job.label})
+
+    def _period(self, job: Job) -> float:
+        """Seconds between beats: the option, else the job's word, at most a third of the lease."""
+        wanted = self._slot.options.heartbeat_seconds or job.spec.heartbeat_seconds or job.lease.seconds / 3
+        return float(min(wanted, job.lease.seconds / 3))
