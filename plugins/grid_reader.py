@@ -1,0 +1,67 @@
+"""Reads the snapshot of the grid that brokers decide by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..sql import grid as grid_sql
+from ..sql import settings as shared_settings
+from .contracts import StorageView, from_row
+from .grid import Activity, Amount, Grid, Inputs, Link, Work
+
+#: Inputs whose places stand for all that are ready: those that the next jobs take.
+SAMPLE_FILES = 1000
+
+
+def read_grid(tx: sa.Connection, task: sa.Row[Any], *, now: datetime, work: Work = Work.RUN, **more: Any) -> Grid:
+    """The snapshot for a row of `tasks`; only what concerns that task is read.
+
+    `more` are further fields of `Grid`; where the inputs are is looked up only if they do not say it.
+    """
+    storages = grid_sql.storage_rows(tx)
+    if "inputs" not in more:
+        more["inputs"] = places(grid_sql.places_of_ready(tx, task.jeditaskid, limit=SAMPLE_FILES), storages)
+    views = {row.storage: from_row(StorageView, row) for row in storages}
+    nucleus = views.get(task.nucleus) if task.nucleus else None
+    asks_for_software = task.architecture or task.container_name or task.split_rule.get("transHome")
+    return Grid(
+        now=now,
+        numbers=shared_settings.numbers(tx, task.vo),
+        work=work,
+        links={
+            (row.source, row.destination): from_row(Link, row)
+            for row in (grid_sql.links_to(tx, nucleus.site) if nucleus else ())
+        },
+        storages=views,
+        activity={row.queue: from_row(Activity, row) for row in grid_sql.activities(tx)},
+        software=grid_sql.software_documents(tx) if asks_for_software or task.split_rule.get("transUses") else {},
+        **more,
+    )
+
+
+def places(files: Sequence[sa.Row[Any]], storages: Sequence[sa.Row[Any]]) -> Inputs:
+    """At which sites files are, by the storage whose URL theirs begins with.
+
+    If none of them is at a storage of ours, they are as near to one queue as to any other.
+    """
+    prefixes = [(row.url, row.site) for row in storages]
+    at_sites: dict[str, list[int]] = {}
+    n_files = size_bytes = n_events = 0
+    for file in files:
+        n_files += 1
+        size_bytes += file.size_bytes
+        n_events += file.n_events or 0
+        for site in {site for url, site in prefixes if file.url and file.url.startswith(url)}:
+            held = at_sites.setdefault(site, [0, 0])
+            held[0] += 1
+            held[1] += file.size_bytes
+    return Inputs(
+        total=Amount(n_files, size_bytes),
+        n_events=n_events,
+        at_sites={site: Amount(*held) for site, held in at_sites.items()},
+        are_anywhere=not at_sites,
+    )
