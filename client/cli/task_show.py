@@ -1,0 +1,147 @@
+"""`bamboo task show` and `bamboo task why`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from ...core.states import TASKS, TaskState
+from ..text import count_text, printable
+from .options import connected, formatted, ids_argument, watch_option
+from .output import Column, Output, cell_text, heading, say, table
+from .watching import repeat
+
+if TYPE_CHECKING:
+    from ..api import Client
+    from ..model import Decision, ErrorGroup, TaskInfo
+
+DATASETS = (
+    Column("TYPE", lambda dataset: dataset.type),
+    Column("DATASET", lambda dataset: dataset.name),
+    Column("STATUS", lambda dataset: dataset.status),
+    Column("FILES", lambda dataset: dataset.n_files, right=True),
+    Column("DONE", lambda dataset: dataset.n_files_finished, right=True),
+    Column("FAILED", lambda dataset: dataset.n_files_failed, right=True),
+    Column("ON HOLD", lambda dataset: dataset.n_files_on_hold, right=True),
+)
+DECISIONS = (
+    Column("WHEN (UTC)", lambda decision: decision.when),
+    Column("WHO", lambda decision: decision.actor),
+    Column("WHAT", lambda decision: decision.what),
+    Column("WHY", lambda decision: decision.why),
+)
+STEPS = (
+    Column("WHEN (UTC)", lambda event: event.when),
+    Column("STEP", lambda event: f"{event.old or 'new'} → {event.new}"),
+    Column("WHO", lambda event: event.actor),
+    Column("WHY", lambda event: event.why),
+)
+LAST_DECISIONS = 5
+NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@click.command()
+@ids_argument("TASK")
+@watch_option
+@formatted
+@connected
+def show(client: Client, out: Output, ids: list[int], watch_seconds: float | None) -> None:
+    """Show tasks: state, progress, datasets, jobs, errors grouped by cause, last decisions."""
+
+    def show_all() -> bool:
+        infos = [client.task_info(task_id) for task_id in ids]
+        if out.quiet:
+            out.ids(info.task_id for info in infos)
+        elif out.as_json:
+            out.json(infos[0].row if len(infos) == 1 else [info.row for info in infos])
+        else:
+            for info in infos:
+                print_task(info)
+        return all(info.is_over for info in infos)
+
+    repeat(show_all, watch_seconds)
+
+
+@click.command()
+@ids_argument("TASK")
+@formatted
+@connected
+def why(client: Client, out: Output, ids: list[int]) -> None:
+    """Say why tasks are where they are: what the state means, who moves them on, and every decision on record."""
+    infos = [client.task_info(task_id) for task_id in ids]
+    if out.as_json:
+        answers = [
+            {key: info.row.get(key) for key in ("jediTaskID", "status", "errorDialog", "decisions")} for info in infos
+        ]
+        out.json(answers[0] if len(answers) == 1 else answers)
+        return
+    for info in infos:
+        print_state(info)
+        print_errors(info)
+        heading("Decisions")
+        if info.decisions:
+            table(DECISIONS, latest(info))
+        else:
+            say("none on record yet")
+        heading("Steps")
+        table(STEPS, info.events)
+
+
+def latest(info: TaskInfo) -> list[Decision]:
+    """The decisions on a task, the newest first."""
+    return sorted(info.decisions, key=lambda decision: decision.when or NEVER, reverse=True)
+
+
+def print_line(name: str, value: object) -> None:
+    if shown := cell_text(value):
+        say(f"{name:<10} {shown}" + (" UTC" if isinstance(value, datetime) else ""))
+
+
+def print_state(info: TaskInfo) -> None:
+    """Name, state in plain words, what that state means and who moves the task on."""
+    click.secho(f"task {info.task_id}  {printable(info.name)}", bold=True)
+    print_line("state", info.state)
+    if info.status in set(TaskState):
+        row = TASKS.rows[TaskState(info.status)]
+        print_line("meaning", row.meaning)
+        print_line("next step", row.mover)
+    print_line("reason", info.error)
+    print_line("jobs", ", ".join(f"{number} {status}" for status, number in info.jobs.items()))
+
+
+def print_task(info: TaskInfo) -> None:
+    """One task on the screen."""
+    print_state(info)
+    print_line("user", info.user)
+    print_line("created", info.created)
+    print_line("started", info.started)
+    print_line("ended", info.ended)
+    if info.datasets:
+        heading("Datasets")
+        table(DATASETS, info.datasets)
+    print_errors(info)
+    if info.decisions:
+        heading("Last decisions")
+        table(DECISIONS, latest(info)[:LAST_DECISIONS])
+    click.echo()
+
+
+def print_errors(info: TaskInfo) -> None:
+    """The causes of failures, the most frequent first."""
+    if info.errors:
+        heading("Errors")
+        for group in info.errors:
+            print_error(group)
+
+
+def print_error(group: ErrorGroup) -> None:
+    """One cause of failures: how many jobs, what it said, who must act if that is known, where to look."""
+    actor = f" [{group.who} must act]" if group.who else ""
+    diag = f": {group.diag}" if group.diag else ""
+    say(f"{count_text(group.count, 'job')}: {group.source} {group.code}{diag}{actor}")
+    if group.meaning:
+        say(f"    means: {group.meaning}")
+    if group.example_job:
+        say(f"    see: bamboo job show {group.example_job}   bamboo job log {group.example_job}")
