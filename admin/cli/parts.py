@@ -1,0 +1,56 @@
+"""`bamboo server`, `bamboo jedi`, `bamboo daemon`: the parts, each in the foreground."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from .options import config_option, db_option, settings_of, start_logging
+
+
+@click.command()
+@config_option
+@db_option
+@click.option("--host", help="Address to listen on. Default: [server] host.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one. Default: [server] port.")
+def server(config_files: tuple[Path, ...], db_url: str | None, host: str | None, port: int | None) -> None:
+    """Run the web server, until SIGTERM or Ctrl-C."""
+    from ...server.serve import serve
+    from ..database import require_schema
+
+    settings = settings_of(config_files, db_url)
+    given = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+    settings = settings.model_copy(update={"server": settings.server.model_copy(update=given)})
+    start_logging("server", settings)
+    require_schema(settings.database.url)
+    serve(settings, set_up=partial(start_logging, "server"), started=lambda url: click.echo(f"serving at {url}"))
+
+
+@click.command()
+@config_option
+@db_option
+def jedi(config_files: tuple[Path, ...], db_url: str | None) -> None:
+    """Run the JEDI master and its agents, until SIGTERM or Ctrl-C. Any number of machines may do so."""
+    from ...jedi.master import run_jedi
+    from ..database import require_schema
+
+    settings = settings_of(config_files, db_url)
+    start_logging("jedi", settings)
+    require_schema(settings.database.url)
+    raise SystemExit(run_jedi(settings))
+
+
+@click.command()
+@config_option
+@db_option
+def daemon(config_files: tuple[Path, ...], db_url: str | None) -> None:
+    """Run the daemon and its chores, until SIGTERM or Ctrl-C. Any number of machines may do so."""
+    from ...daemon.master import run_daemon
+    from ..database import require_schema
+
+    settings = settings_of(config_files, db_url)
+    start_logging("daemon", settings)
+    require_schema(settings.database.url)
+    raise SystemExit(run_daemon(settings, settings.database.url))

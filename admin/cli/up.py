@@ -1,0 +1,69 @@
+"""`bamboo up`: a whole system in the foreground."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from ...core import logs
+from ..interrupt import Interrupted, interruptible
+from ..state import StateFolder
+from ..system import USUAL_PORT, Plan, System, embedded_postgres
+
+
+@click.command()
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("bamboo-state"),
+    show_default=True,
+    help="Folder for the database, sandboxes, outputs and logs.",
+)
+@click.option("--db", "db_url", metavar="URL", help="A database of yours. Default: SQLite in the state folder.")
+@click.option("--postgres", is_flag=True, help="An embedded PostgreSQL in the state folder (extra `postgres`).")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the server.")
+@click.option(
+    "--port",
+    default=USUAL_PORT,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="0 takes that of before, or a free one.",
+)
+@click.option("--pilots", default=2, show_default=True, type=click.IntRange(0, 256), help="Local pilots.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Processes of the server.")
+@click.option("--only-tokens", is_flag=True, help="Let nobody in without a token, on this machine neither.")
+def up(
+    state: Path,
+    db_url: str | None,
+    postgres: bool,
+    host: str,
+    port: int,
+    pilots: int,
+    workers: int,
+    only_tokens: bool,
+) -> None:
+    """Run server, JEDI, daemon and local pilots until Ctrl-C; everything they started is gone afterwards."""
+    if db_url and postgres:
+        raise click.UsageError("give --db or --postgres, not both")
+    logs.configure("up", level="WARNING")
+    folder = StateFolder(state.resolve())
+    with interruptible(), ExitStack() as stack:
+        try:
+            stack.enter_context(folder.held())
+            folder.make()
+            url = db_url or (stack.enter_context(embedded_postgres(folder.postgres)) if postgres else folder.sqlite_url)
+            system = System(Plan(folder, url, host, port, pilots, workers, only_tokens))
+            stack.callback(system.stop)
+            system.start()
+            click.echo(f"Bamboo is up at {system.url} with {pilots} pilots; Ctrl-C stops it. Logs: {folder.logs}")
+            click.echo(f'In another shell: eval "$(bamboo client env --state {shlex.quote(str(folder.root))})"')
+            click.echo("Then bamboo, and PanDA's prun and pbook, work with it.")
+            if not db_url:  # the password of another one is nobody's business
+                named = f"BAMBOO_DATABASE__URL={shlex.quote(url)}"
+                click.echo(f"Operators' commands (settings, share, retry-rules, storage, plan): export {named}")
+            system.supervisor.keep()
+        except Interrupted:
+            click.echo("stopping ...", err=True)
