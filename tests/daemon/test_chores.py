@@ -1,0 +1,223 @@
+"""Activator, closer, aggregates, archive and tmpwatch."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from bamboo.core.clock import ManualClock
+from bamboo.core.states import JobState, OutputDatasetState, TaskState
+from bamboo.daemon.chores import activator, aggregates, archive, closer, tmpwatch
+from bamboo.daemon.chores.activator import Activated, Activator
+from bamboo.daemon.chores.adder import Adder
+from bamboo.daemon.chores.aggregates import Aggregates, Counted
+from bamboo.daemon.chores.archive import Archive, Archived
+from bamboo.daemon.chores.closer import Closed, Closer
+from bamboo.daemon.chores.tmpwatch import Cleaned, Tmpwatch
+from bamboo.daemon.context import Context
+from bamboo.sql import counts, datasets, jobs, sandboxes, tasks
+from bamboo.sql import tables as t
+
+
+def test_jobs_whose_inputs_are_there_are_activated(world: Any, context: Context, clock: ManualClock) -> None:
+    world.start(6)
+    left_behind = [
+        world.generate(1, status=status)[0] for status in (JobState.PENDING, JobState.DEFINED, JobState.ASSIGNED)
+    ]
+    (held_back,) = world.generate(1, status=JobState.THROTTLED)
+    (nowhere,) = world.generate(1, status=JobState.ASSIGNED)
+    with world.engine.begin() as tx:
+        tx.execute(sa.update(t.job_files).where(t.job_files.c.pandaid == nowhere).values(url=None))
+    clock.advance(minutes=2)
+    (fresh,) = world.generate(1, status=JobState.DEFINED)
+
+    assert Activator(context).run_once() == Activated(activated=3)
+    assert Activator(context).run_once() == Activated()
+    assert {pandaid: row.status for pandaid, row in world.jobs().items()} == {
+        **dict.fromkeys(left_behind, "activated"),
+        held_back: "throttled",
+        nowhere: "assigned",
+        fresh: "defined",
+    }
+
+
+def outputs(world: Any) -> set[str]:
+    with world.engine.connect() as tx:
+        return {row.status for row in datasets.of_task(tx, world.jeditaskid) if row.type != "input"}
+
+
+def test_outputs_of_tasks_that_are_over_are_closed(
+    world: Any, make_world: Any, context: Context, clock: ManualClock
+) -> None:
+    world.start(1)
+    at_work = make_world(world.engine).start(1)
+    not_over = make_world(world.engine).start(2)
+    world.hold(1)
+    Adder(context).run_once()
+    not_over.generate(1)
+    with world.engine.begin() as tx:
+        tasks.update_task(tx, not_over.jeditaskid, status=TaskState.TOBROKEN)
+
+    assert Closer(context).run_once() == Closed(datasets_closed=2)
+    assert Closer(context).run_once() == Closed()
+    assert [outputs(one) for one in (world, at_work, not_over)] == [{"prepared"}, {"running"}, {"running"}]
+
+
+def test_a_task_that_the_adder_overlooked_is_completed(world: Any, context: Context) -> None:
+    """The adder dies between booking the last job and completing the task."""
+    world.start(1)
+    world.hold(1)
+    adder = Adder(context)
+    with world.engine.begin() as tx:
+        adder._book(tx, jobs.refs(tx, t.jobs.c.status == JobState.HOLDING))
+    assert world.task_status() == "running"
+
+    assert Closer(context).run_once() == Closed(tasks_completed=1, datasets_closed=2)
+    assert world.task_status() == "prepared"
+    with world.engine.begin() as tx:  # as the Post Processor will
+        assert datasets.move_outputs(
+            tx, world.jeditaskid, [OutputDatasetState.PREPARED], OutputDatasetState.DONE, now=context.clock()
+        )
+
+
+def test_counts_are_replaced(world: Any, context: Context) -> None:
+    world.start(5)
+    world.generate(2)
+    assert Aggregates(context).run_once() == Counted()
+    world.claim(1)
+    world.generate(3, queue="R")
+    Aggregates(context).run_once()
+
+    with world.engine.connect() as tx:
+        kept = {(row.queue, row.status): row.n_jobs for row in counts.of_queues(tx)}
+        moments = {row.counted_at for row in counts.of_queues(tx)}
+    assert kept == {("Q", "activated"): 1, ("Q", "sent"): 1, ("R", "activated"): 3}
+    assert moments == {context.clock()}
+
+
+def over(world: Any, status: TaskState = TaskState.DONE) -> None:
+    with world.engine.begin() as tx:
+        tasks.update_task(tx, world.jeditaskid, status=status, state_changed_at=world.clock())
+
+
+def ids_in(world: Any, table: sa.Table) -> set[int]:
+    with world.engine.connect() as tx:
+        return set(tx.scalars(sa.select(table.c.pandaid)))
+
+
+def test_old_jobs_are_archived_and_later_forgotten(
+    world: Any, make_world: Any, context: Context, clock: ManualClock
+) -> None:
+    old = set(world.start(2).hold(2))
+    going_on = make_world(world.engine).start(2)
+    kept = set(going_on.hold(1))
+    Adder(context).run_once()
+    over(world)
+    clock.advance(days=2)
+    young = make_world(world.engine).start(1)
+    kept |= set(young.hold(1))
+    Adder(context).run_once()
+    over(young)
+    clock.advance(days=1, minutes=1)
+
+    assert Archive(context).run_once() == Archived(archived=2)
+    assert (ids_in(world, t.archived_jobs), ids_in(world, t.jobs)) == (old, kept)
+    assert ids_in(world, t.job_files) == old | kept
+    assert world.miscounted() == {}
+
+    clock.advance(days=363)
+    assert Archive(context).run_once() == Archived(archived=1, forgotten=2)
+    for table in (t.job_files, t.job_params, t.job_reports, t.job_events):
+        assert ids_in(world, table) == kept
+    assert Archive(context).run_once() == Archived()
+
+
+def test_an_archived_job_is_what_it_was(world: Any, context: Context, clock: ManualClock) -> None:
+    world.start(1)
+    (pandaid,) = world.hold(1, "failed", exe_error_code=65, exe_error_diag="it broke")
+    Adder(context).run_once()
+    before = dict(world.jobs()[pandaid]._mapping)
+    over(world)
+    clock.advance(days=4)
+    Archive(context).run_once()
+
+    with world.engine.connect() as tx:
+        after = dict(tx.execute(sa.select(t.archived_jobs)).one()._mapping)
+    assert after == before
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    path = tmp_path / "cache"
+    path.mkdir()
+    return path
+
+
+def put(cache: Path, name: str, written_at: datetime) -> Path:
+    path = cache / name
+    path.write_text("x")
+    os.utime(path, (written_at.timestamp(), written_at.timestamp()))
+    return path
+
+
+def test_only_sandboxes_that_nobody_needs_are_removed(
+    world: Any, make_context: Any, clock: ManualClock, cache: Path
+) -> None:
+    context = make_context(world.engine, server={"cache_dir": cache})
+    long_ago = clock() - timedelta(days=31)
+    with world.engine.begin() as tx:
+        for name, used_at in (
+            ("jobO.unused.tar.gz", long_ago),
+            ("other.tgz", long_ago),
+            ("sources.needed.tar.gz", long_ago),
+            ("sources.past.tar.gz", long_ago),
+            ("sources.used.tar.gz", clock() - timedelta(days=29)),
+        ):
+            sandboxes.insert(tx, name, user_name="alice", size_bytes=1, checksum="1", now=used_at)
+            put(cache, name, long_ago)
+    world.start(1)
+    past = world.start(1).jeditaskid
+    with world.engine.begin() as tx:
+        tasks.set_parameters(tx, past, {"jobParameters": [{"value": "-a sources.past.tar.gz"}]})
+    over(world)
+    world.start(1)
+    with world.engine.begin() as tx:
+        tasks.set_parameters(tx, world.jeditaskid, {"jobParameters": [{"value": "-a sources.needed.tar.gz"}]})
+    put(cache, ".upload-abc", clock() - timedelta(days=2))
+    put(cache, ".upload-new", clock())
+    put(cache, "sources.stray.tar.gz", clock() - timedelta(days=2))
+    put(cache, "sources.fresh.tar.gz", clock())
+    put(cache, "somebody's", long_ago)
+
+    assert Tmpwatch(context).run_once() == Cleaned(sandboxes=3, files=2)
+    left = {".upload-new", "sources.fresh.tar.gz", "somebody's", "sources.needed.tar.gz", "sources.used.tar.gz"}
+    assert {path.name for path in cache.iterdir()} == left
+    assert Tmpwatch(context).run_once() == Cleaned()
+
+
+def test_a_sandbox_that_was_uploaded_anew_stays(world: Any, make_context: Any, clock: ManualClock, cache: Path) -> None:
+    """Its row is old, and goes; its file is young: an upload is just about to enter the row again."""
+    with world.engine.begin() as tx:
+        sandboxes.insert(
+            tx, "jobO.a.tar.gz", user_name="a", size_bytes=1, checksum="1", now=clock() - timedelta(days=31)
+        )
+    put(cache, "jobO.a.tar.gz", clock())
+
+    assert Tmpwatch(make_context(world.engine, server={"cache_dir": cache})).run_once() == Cleaned(sandboxes=1)
+    assert (cache / "jobO.a.tar.gz").exists()
+
+
+def test_tmpwatch_does_not_mind_a_missing_directory(world: Any, make_context: Any, tmp_path: Path) -> None:
+    context = make_context(world.engine, server={"cache_dir": tmp_path / "nowhere"})
+    assert Tmpwatch(context).run_once() == Cleaned()
+
+
+@pytest.mark.parametrize("module", [activator, aggregates, archive, closer, tmpwatch])
+def test_a_chore_finds_nothing_in_an_empty_database(context: Context, module: Any) -> None:
+    report = module.build(context).run_once()
+    assert report == type(report)()

@@ -1,0 +1,253 @@
+"""Scenarios of brokerage: files that read like the documentation, made into snapshots (docs/brokerage.md).
+
+Every word that a scenario may use stands in one of the tables below; a word that does not is a fault, and all faults of
+a file are told at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import bamboo.plugins.production  # noqa: F401 - declares the settings
+from bamboo.core.errors import Fault, Invalid
+from bamboo.core.tunables import Numbers, known
+from bamboo.core.validation import guess
+from bamboo.plugins.contracts import QueueView, StorageView, TaskView
+from bamboo.plugins.grid import Activity, Amount, Grid, Inputs, Link, Work
+from bamboo.plugins.production.job_broker import GATES, Brokered, broker
+from bamboo.plugins.what_if import LINK, QUEUE_ACTIVITY, TASK_COLUMNS, TASK_RULES
+from bamboo.plugins.what_if import STORAGE as STORAGE_KEYS
+from bamboo.sql.queue_values import COLUMN_OF_KEY
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+GB = 1 << 30
+
+SECTIONS = (
+    "scenario",
+    "manual",
+    "work",
+    "settings",
+    "task",
+    "queues",
+    "links",
+    "storages",
+    "software",
+    "inputs",
+    "preassigned",
+    "passed_over_hours",
+    "expect",
+)
+QUEUE_ATTRIBUTES = (
+    "fairsharepolicy",
+    "maxDiskIO",
+    "releases",
+    "architectures",
+    "minrss",
+    "direct_access_lan",
+    "corepower",
+    "wnconnectivity",
+    "jobseed",
+    "transferringlimit",
+    "numSlots",
+)
+QUEUE = (*COLUMN_OF_KEY, *QUEUE_ATTRIBUTES, *QUEUE_ACTIVITY, "jobs")
+STORAGE = ("site", *STORAGE_KEYS)
+INPUTS = ("files", "gb", "events", "at")
+JOBS = ("defined", "assigned", "activated", "sent", "starting", "running", "transferring", "holding")
+EXPECT = ("chosen", "refused", "changes", "weights")
+
+TASK_DEFAULTS: dict[str, Any] = {
+    "jeditaskid": 10_000_000,
+    "task_name": "a",
+    "user_name": "alice",
+    "vo": "atlas",
+    "prod_source_label": "managed",
+    "status": "ready",
+    "processing_type": None,
+    "working_group": None,
+    "current_priority": 500,
+    "gshare": "Undefined",
+    "resource_type": "SCORE",
+    "site": None,
+    "nucleus": None,
+    "container_name": None,
+    "core_count": 1,
+    "ram_count_mb": 0,
+    "work_disk_count_mb": 0,
+    "max_walltime_seconds": 0,
+    "max_attempt": 3,
+}
+QUEUE_DEFAULTS: dict[str, Any] = {
+    "vo": None,
+    "status": "online",
+    "state": "ACTIVE",
+    "type": "unified",
+    "core_count": 1,
+    "max_rss_mb": 0,
+    "max_wdir_mb": 0,
+    "max_time_seconds": 0,
+    "storage": "LOCAL",
+}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A scenario as it was read."""
+
+    name: str
+    file: str
+    data: Mapping[str, Any]
+
+    def broker(self) -> Brokered:
+        return broker(*snapshot(self.data))
+
+
+def read(path: Path) -> list[Scenario]:
+    """The scenarios of a file; raises `Invalid` with every fault in it."""
+    documents = yaml.safe_load(path.read_text()) or []
+    faults = [fault for number, data in enumerate(documents) for fault in faults_of(data, f"{path.name}[{number}]")]
+    if faults:
+        raise Invalid(f"the scenarios of {path.name} cannot be read", faults)
+    return [Scenario(data["scenario"], path.name, data) for data in documents]
+
+
+def faults_of(data: Any, where: str) -> list[Fault]:
+    """Every unknown word of a scenario, with the one that may have been meant."""
+    if not isinstance(data, dict) or not data.get("scenario") or not isinstance(data.get("expect"), dict):
+        return [Fault(where, "not a scenario", "give at least `scenario`, `queues` and `expect`")]
+    where = f"{where} {data['scenario']!r}"
+    gates = {gate.name: gate for gate in GATES}
+    settings = {one.key for one in known() if one.component == "jobbroker"}
+    tables: list[tuple[str, Any, Iterable[str]]] = [
+        ("", data, SECTIONS),
+        ("settings", data.get("settings"), settings),
+        ("task", data.get("task"), (*TASK_COLUMNS, *TASK_RULES)),
+        ("inputs", data.get("inputs"), INPUTS),
+        ("expect", data.get("expect"), EXPECT),
+        ("expect.changes", data["expect"].get("changes"), data.get("queues") or ()),
+        ("expect.refused", data["expect"].get("refused"), data.get("queues") or ()),
+        ("expect.refused", dict.fromkeys((data["expect"].get("refused") or {}).values(), 0), gates),
+        ("expect.chosen", dict.fromkeys(data["expect"].get("chosen") or (), 0), data.get("queues") or ()),
+        ("work", {data.get("work", "run"): 0}, [str(one) for one in Work]),
+    ]
+    for section, keys in (("queues", QUEUE), ("links", LINK), ("storages", STORAGE)):
+        for name, part in (data.get(section) or {}).items():
+            tables.append((f"{section}.{name}", part, keys))
+            tables.append((f"{section}.{name}.jobs", (part or {}).get("jobs"), JOBS))
+    return [
+        Fault(f"{where} {place}".rstrip(), f"{word!r} is not known here", guess(str(word), known_words))
+        for place, part, known_words in tables
+        for word in part or {}
+        if word not in known_words
+    ]
+
+
+def snapshot(data: Mapping[str, Any]) -> tuple[TaskView, list[QueueView], Grid]:
+    """The task, the queues and the grid that a scenario describes."""
+    queues = {name: part or {} for name, part in (data.get("queues") or {}).items()}
+    grid = Grid(
+        now=NOW,
+        numbers=numbers(data.get("settings") or {}),
+        work=Work(data.get("work", "run")),
+        preassigned=tuple(data.get("preassigned") or ()),
+        passed_over_since=hours_ago(data.get("passed_over_hours")),
+        links=dict(link(way, part) for way, part in (data.get("links") or {}).items()),
+        storages={name: storage(name, part or {}) for name, part in (data.get("storages") or {}).items()},
+        activity={name: activity(part) for name, part in queues.items()},
+        software=data.get("software") or {},
+        inputs=inputs(data.get("inputs")),
+    )
+    return task(data.get("task") or {}), [queue(name, part) for name, part in queues.items()], grid
+
+
+def numbers(given: Mapping[str, Any]) -> Numbers:
+    by_key = {one.key: one for one in known() if one.component == "jobbroker"}
+    values = Numbers()
+    for key, value in given.items():
+        values = values.having(by_key[key], value)
+    return values
+
+
+def task(given: Mapping[str, Any]) -> TaskView:
+    columns = {TASK_COLUMNS[key]: value for key, value in given.items() if key in TASK_COLUMNS}
+    rule = {key: value for key, value in given.items() if key in TASK_RULES}
+    return TaskView(**{**TASK_DEFAULTS, **columns, "split_rule": rule})
+
+
+def queue(name: str, given: Mapping[str, Any]) -> QueueView:
+    columns = {COLUMN_OF_KEY[key]: value for key, value in given.items() if key in COLUMN_OF_KEY}
+    columns.pop("time_floor_minutes", None)
+    attributes = {key: value for key, value in given.items() if key in QUEUE_ATTRIBUTES}
+    more = {"queue": name, "attributes": attributes, "jobs": given.get("jobs") or {}}
+    return QueueView(**{**QUEUE_DEFAULTS, "site": name, **columns, **more})
+
+
+def activity(given: Mapping[str, Any]) -> Activity:
+    return Activity(
+        last_pilot_at=hours_ago(given.get("last_pilot_hours_ago")),
+        last_start_at=hours_ago(given.get("last_start_hours_ago")),
+        n_batch_workers=given.get("batch_workers", 0),
+        disk_io_kbps_per_core=given.get("disk_io_kbps_per_core"),
+    )
+
+
+def hours_ago(hours: float | None) -> datetime | None:
+    return None if hours is None else NOW - timedelta(hours=hours)
+
+
+def link(way: str, given: Mapping[str, Any] | None) -> tuple[tuple[str, str], Link]:
+    source, _, destination = (part.strip() for part in way.partition("->"))
+    return (source, destination), Link(source=source, destination=destination, **(given or {}))
+
+
+def storage(name: str, given: Mapping[str, Any]) -> StorageView:
+    free = given.get("free_gb")
+    return StorageView(
+        storage=name,
+        site=given.get("site", name),
+        state=given.get("state", "ACTIVE"),
+        free_bytes=None if free is None else int(free * GB),
+        attributes={key: given[key] for key in ("blacklisted", "nucleus") if key in given},
+    )
+
+
+def amount(given: Mapping[str, Any]) -> Amount:
+    return Amount(given.get("files", 0), int(given.get("gb", 0) * GB))
+
+
+def inputs(given: Mapping[str, Any] | None) -> Inputs:
+    if given is None:
+        return Inputs(are_anywhere=True)
+    at_sites = {site: amount(part or {}) for site, part in (given.get("at") or {}).items()}
+    return Inputs(total=amount(given), n_events=given.get("events", 0), at_sites=at_sites)
+
+
+def edited(data: Mapping[str, Any], queue_name: str, edits: Mapping[str, Any]) -> dict[str, Any]:
+    """A scenario with the changes that a refusal names, made for one queue."""
+    changed = deepcopy(dict(data))
+    part: dict[str, Any] = changed["queues"][queue_name] or {}
+    changed["queues"][queue_name] = part
+    places: dict[str, Callable[[], dict[str, Any]]] = {
+        "task": lambda: changed.setdefault("task", {}),
+        "setting": lambda: changed.setdefault("settings", {}),
+        "jobs": lambda: part.setdefault("jobs", {}),
+        "storage": lambda: changed["storages"][part.get("storage", QUEUE_DEFAULTS["storage"])],
+        "link": lambda: changed["links"][_way(changed, part, queue_name)],
+        "": lambda: part,
+    }
+    for what, value in edits.items():
+        noun, _, key = what.rpartition(".")
+        places[noun]()[key] = value
+    return changed
+
+
+def _way(data: Mapping[str, Any], part: Mapping[str, Any], queue_name: str) -> str:
+    ways: Iterable[str] = data["links"]
+    return next(way for way in ways if way.partition("->")[0].strip() == part.get("site", queue_name))

@@ -1,0 +1,195 @@
+"""Whole systems in real processes, to be watched, killed and counted."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bamboo.client import Client, connect
+
+#: Leases so short that a test can wait for them, and a watcher that looks often.
+QUICK = {
+    "BAMBOO_SERVER__LEASE_SECONDS": "8",
+    "BAMBOO_SERVER__HEARTBEAT_SECONDS": "1",
+    "BAMBOO_SERVER__SENT_SECONDS": "4",
+    "BAMBOO_MASTER__LEASE_SECONDS": "4",
+    "BAMBOO_DAEMON__LEASE_SECONDS": "4",
+}
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process as /proc shows it."""
+
+    pid: int
+    parent: int
+    command: str
+
+
+def processes() -> dict[int, Process]:
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            state, parent = stat.rpartition(")")[2].split()[:2]
+            if state != "Z":
+                found[int(entry.name)] = Process(int(entry.name), int(parent), command)
+    return found
+
+
+def descendants(pid: int) -> list[Process]:
+    """All processes below one, parents before children."""
+    everyone = processes()
+    below: list[Process] = []
+    parents = {pid}
+    while parents:
+        children = [process for process in everyone.values() if process.parent in parents]
+        below += children
+        parents = {process.pid for process in children}
+    return below
+
+
+def eventually(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
+    """Wait until `condition()` gives something true, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.05)
+    return found
+
+
+@dataclass
+class RunningSystem:
+    """`bamboo up` in a process of its own."""
+
+    folder: Path
+    arguments: list[str]
+    environ: Mapping[str, str]
+    process: subprocess.Popen[bytes] = field(init=False)
+    url: str = ""
+
+    def start(self) -> RunningSystem:
+        self.folder.mkdir(exist_ok=True)
+        output = self.folder / "up.out"
+        with output.open("wb") as sink:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "bamboo",
+                    "up",
+                    "--state",
+                    str(self.folder / "state"),
+                    "--port",
+                    self._port(),
+                    *self.arguments,
+                ],
+                stdout=sink,
+                stderr=sink,
+                env={**os.environ, **self.environ},
+                cwd=self.folder,
+                start_new_session=True,
+            )
+        told = eventually(lambda: self._told(output), "the system to be up")
+        self.url = told.group(1)
+        return self
+
+    def _port(self) -> str:
+        """The port of before, as jobs know the server by it; 0 at first, for a free one."""
+        return self.url.rpartition(":")[2] or "0"
+
+    def _told(self, output: Path) -> re.Match[str] | None:
+        assert self.process.poll() is None, output.read_text()
+        return re.search(r"Bamboo is up at (\S+)", output.read_text())
+
+    @property
+    def client(self) -> Client:
+        return connect(self.url, user="alice")
+
+    def run(
+        self, *arguments: str, environ: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """A command of a user of this system."""
+        return subprocess.run(
+            [sys.executable, "-m", "bamboo", *arguments],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "BAMBOO_URL": self.url, "BAMBOO_USER": "alice", "NO_COLOR": "1", **(environ or {})},
+            timeout=180,
+            **{"cwd": self.folder, **options},
+        )
+
+    def shell(self, script: str) -> subprocess.CompletedProcess[str]:
+        """A script of a user who has our programs in PATH, and knows nothing of this system."""
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return subprocess.run(
+            ["bash", "-c", script],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PATH": path},
+            cwd=self.folder,
+            timeout=180,
+        )
+
+    def of_kind(self, kind: str) -> list[Process]:
+        """The living processes of one kind; see KINDS."""
+        mine = [process for process in processes().values() if process.parent == self.process.pid]
+        word, depth = KINDS[kind]
+        level = [process for process in mine if word in process.command]
+        everyone = processes()
+        for _ in range(depth):
+            parents = {process.pid for process in level}
+            level = [process for process in everyone.values() if process.parent in parents]
+        return level
+
+    def kill_one(self, kind: str, rng: random.Random) -> bool:
+        """SIGKILL a process of a kind, if there is one now."""
+        there = self.of_kind(kind)
+        if not there:
+            return False
+        try:
+            os.kill(rng.choice(there).pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Ask it to stop; returns its exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def left_behind(self) -> list[Process]:
+        """Living processes that have to do with this system's folder."""
+        return [process for process in processes().values() if str(self.folder) in process.command]
+
+    def clean_up(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+#: Which child of the supervisor, and how many generations below it.
+KINDS = {
+    "server": ("bamboo server", 0),
+    "server worker": ("bamboo server", 1),
+    "jedi master": ("bamboo jedi", 0),
+    "agent": ("bamboo jedi", 1),
+    "daemon master": ("bamboo daemon", 0),
+    "daemon worker": ("bamboo daemon", 1),
+    "pilot": ("bamboo.pilot", 0),
+    "keeper": ("bamboo.pilot", 1),
+    "payload": ("bamboo.pilot", 2),
+}

@@ -1,0 +1,113 @@
+"""Chains of tasks: each link reads what the one before makes (manual ch. 4.1), with pilots that are played."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from bamboo.core.clock import ManualClock
+from bamboo.sql import catalogue
+from bamboo.tests.jedi.rounds import on_both_databases
+from bamboo.tests.jedi.test_side_jobs import Played, submit_child
+
+
+@pytest.fixture
+def played(engine: sa.Engine, clock: ManualClock, tmp_path: Path) -> Played:
+    return Played(engine, clock, tmp_path)
+
+
+def submit_link(played: Played, name: str, parent: int, reads: str, **changes: Any) -> int:
+    """A task of a chain, which writes `user.alice.<name>_y`."""
+    pieces = [
+        {"type": "template", "param_type": "input", "value": "${IN/T}", "dataset": reads},
+        {
+            "type": "template",
+            "param_type": "output",
+            "value": f"user.alice.{name}.$JEDITASKID._${{SN/P}}.y",
+            "dataset": f"user.alice.{name}_y/",
+            "hidden": True,
+        },
+    ]
+    wanted = {"taskName": f"user.alice.{name}", "jobParameters": pieces, "nFilesPerJob": 1, **changes}
+    return submit_child(played, parent, **wanted)
+
+
+def run_all(played: Played, among: dict[int, str], state: str = "finished") -> list[str]:
+    """Have pilots run what is queued; gives the links of the chain that the jobs were of."""
+    jobs = played.claim()
+    for job in jobs:
+        played.report(job, state)
+    played.rounds(4, seconds=0)
+    return sorted(among[job["taskID"]] for job in jobs)
+
+
+@on_both_databases
+def test_a_chain_is_worked_on_as_data_come(played: Played) -> None:
+    """Each link begins with the first file of the one before, and the last one ends last."""
+    parent = played.submit(nEvents=2)
+    child = submit_link(played, "child", parent, "user.alice.t_x/", noWaitParent=True)
+    grandchild = submit_link(played, "grandchild", child, "user.alice.child_y/", noWaitParent=True)
+    links = {parent: "parent", child: "child", grandchild: "grandchild"}
+    played.rounds()
+    first, second = played.claim()
+    played.report(first)
+    played.rounds()
+    assert run_all(played, links) == ["child"]
+    played.rounds()
+    assert run_all(played, links) == ["grandchild"]
+    assert [played.status(task) for task in links] == ["running", "running", "running"]
+    played.report(second)
+    played.rounds()
+    assert played.status(parent) == "done"
+    assert run_all(played, links) == ["child"]
+    played.rounds()
+    assert (played.status(child), played.status(grandchild)) == ("done", "running")
+    assert run_all(played, links) == ["grandchild"]
+    assert played.status(grandchild) == "done"
+    assert len(played.lfns("user.alice.grandchild_y")) == 2
+
+
+@on_both_databases
+def test_a_chain_whose_links_wait_goes_from_end_to_end(played: Played) -> None:
+    parent = played.submit(nEvents=2)
+    child = submit_link(played, "child", parent, "user.alice.t_x/")
+    grandchild = submit_link(played, "grandchild", child, "user.alice.child_y/")
+    links = {parent: "parent", child: "child", grandchild: "grandchild"}
+    played.rounds()
+    for link in links.values():
+        assert run_all(played, links) == [link, link]
+    assert [played.status(task) for task in links] == ["done", "done", "done"]
+
+
+def test_a_chain_breaks_from_where_nothing_was_made(played: Played) -> None:
+    parent = played.submit(nEvents=1, maxAttempt=1)
+    child = submit_link(played, "child", parent, "user.alice.t_x/", noWaitParent=True)
+    grandchild = submit_link(played, "grandchild", child, "user.alice.child_y/", noWaitParent=True)
+    played.rounds()
+    assert run_all(played, {parent: "parent"}, "failed") == ["parent"]
+    played.rounds(4)
+    assert [played.status(task) for task in (parent, child, grandchild)] == ["failed", "broken", "broken"]
+
+
+def test_a_chain_goes_on_with_what_was_added_to_its_beginning(played: Played) -> None:
+    """`reload_input` of each link looks at what the one before has made since (manual ch. 7.1.2, incexec)."""
+    with played.engine.begin() as tx:
+        made = catalogue.ensure_dataset(tx, "user.alice.grows", user_name="alice", now=played.clock())
+        row = {"url": "file:///f", "size_bytes": 1, "adler32": "00000001"}
+        catalogue.add_files(tx, made, [{"lfn": "f1", **row}], now=played.clock())
+    parent = submit_link(played, "first", 0, "user.alice.grows/")
+    child = submit_link(played, "child", parent, "user.alice.first_y/")
+    links = {parent: "parent", child: "child"}
+    played.rounds()
+    assert [run_all(played, links), run_all(played, links)] == [["parent"], ["child"]]
+    with played.engine.begin() as tx:
+        catalogue.add_files(tx, made, [{"lfn": "f2", **row}], now=played.clock())
+    for task, link in links.items():
+        assert played.post("task/reload_input", {"task_id": task})["success"]
+        played.rounds()
+        assert run_all(played, links) == [link]
+    assert [played.status(task) for task in links] == ["done", "done"]
+    assert len(played.lfns("user.alice.child_y")) == 2

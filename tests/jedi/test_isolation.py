@@ -1,0 +1,264 @@
+"""What goes wrong with one task concerns that task only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from bamboo.core.clock import ManualClock
+from bamboo.core.errors import Invalid, Retriable
+from bamboo.core.states import TaskState
+from bamboo.jedi.agents import ContentsFeeder, JobGenerator, PostProcessor, TaskRefiner, WatchDog
+from bamboo.jedi.agents.watch_dog import Missions
+from bamboo.jedi.task_agent import Round
+from bamboo.plugins.contracts import Choice, Contents, RefinedTask, Tally, TaskView, Verdict
+from bamboo.plugins.generic.refiner import GenericTaskRefiner
+from bamboo.plugins.hookspecs import hookimpl
+from bamboo.sql import tasks
+from bamboo.sql.tasks import TaskRef
+from bamboo.tests.jedi.rounds import Jedi
+
+#: Sections of the settings: the hook that is chosen there, and the built-in plugin for all tasks but the bad ones.
+USUAL = {
+    "taskrefine": ("refine_task", "refiner:GenericTaskRefiner"),
+    "ddm": ("list_contents", "catalogue:LocalCatalogue"),
+    "jobbroker": ("choose_queue", "job_broker:GenericJobBroker"),
+    "jobthrottle": ("throttle", "throttler:GenericThrottler"),
+    "jobsplitter": ("split_inputs", "splitter:GenericSplitter"),
+    "tasksetup": ("setup_outputs", "setupper:CatalogueSetupper"),
+    "postprocessor": ("post_process", "post_processor:GenericPostProcessor"),
+}
+
+
+def for_bad_tasks(section: str, plugin: str) -> dict[str, dict[str, str]]:
+    """The section of the settings that gives a plugin to tasks with the label `bad`."""
+    return {section: {"modConfig": f"wlcg:bad:{plugin}, ::bamboo.plugins.generic.{USUAL[section][1]}"}}
+
+
+class Broken:
+    """Hooks that are wrong, each in its own way."""
+
+    @hookimpl
+    def refine_task(self, parameters: Mapping[str, Any], user_name: str) -> RefinedTask | None:
+        if parameters.get("taskType") == "no columns":
+            return RefinedTask({"no_such_column": 1}, [])
+        if parameters.get("taskType") == "raises":
+            raise ZeroDivisionError("a bug")
+        return GenericTaskRefiner().refine_task(parameters, user_name)
+
+    @hookimpl
+    def list_contents(self, dataset: object, cursor: str, limit: int) -> Any:
+        return Contents([{"no": "lfn"}], None)
+
+    @hookimpl
+    def choose_queue(self, task: TaskView, queues: Sequence[object]) -> Choice:
+        return Choice(["NO_SUCH_QUEUE"])
+
+    @hookimpl
+    def split_inputs(self, task: TaskView, files: Sequence[Any], queue: object, complete: bool) -> Any:
+        return [[files[0], files[0]]]
+
+    @hookimpl
+    def throttle(self, task: TaskView, queues: Sequence[object]) -> Any:
+        return "as many as you like"
+
+    @hookimpl
+    def setup_outputs(self, tx: sa.Connection, task: TaskView, datasets: object, now: datetime) -> int:
+        tx.execute(sa.text("SELECT * FROM no_such_table"))
+        return 0
+
+    @hookimpl
+    def post_process(self, task: TaskView, tally: Tally) -> Verdict:
+        return Verdict(TaskState.REGISTERED, "again")
+
+
+def a_good_and_a_bad(
+    make_jedi: Callable[..., Jedi], strangers: Callable[[type], str], section: str, **bad: Any
+) -> tuple[Jedi, int, int]:
+    """Two tasks, the worse first, of which the plugin of a section serves one."""
+    hook = USUAL[section][0]
+    plugin = type("Plugin", (), {hook: getattr(Broken, hook)})
+    jedi = make_jedi(**for_bad_tasks(section, strangers(plugin)))
+    jedi.queue()
+    jedi.store("user.alice.in", "a", "b")
+    worse = jedi.submit(label="bad", currentPriority=2000, **bad)
+    good = jedi.submit()
+    return jedi, good, worse
+
+
+def status(jedi: Jedi, task: int) -> tuple[str, str | None]:
+    with jedi.engine.connect() as tx:
+        row = tasks.get_task(tx, task)
+    assert row.lease_owner is None
+    assert row.lost_leases == 0
+    return row.status, row.error_dialog
+
+
+@pytest.mark.parametrize(
+    ("database_url", "section", "n_rounds", "expected", "says"),
+    [
+        ("sqlite", "ddm", 2, "ready", "lfn"),
+        ("sqlite", "jobbroker", 3, "running", "NO_SUCH_QUEUE"),
+        ("sqlite", "jobsplitter", 3, "running", "a file twice"),
+        ("sqlite", "jobthrottle", 3, "running", "max_new_jobs"),
+        ("sqlite", "tasksetup", 3, "running", "no_such_table"),
+        ("postgres", "tasksetup", 3, "running", "no_such_table"),
+    ],
+    indirect=["database_url"],
+)
+def test_a_plugin_that_is_wrong_holds_its_task_only(
+    make_jedi: Callable[..., Jedi],
+    strangers: Callable[[type], str],
+    section: str,
+    n_rounds: int,
+    expected: str,
+    says: str,
+) -> None:
+    jedi, good, worse = a_good_and_a_bad(make_jedi, strangers, section)
+    jedi.run(*(TaskRefiner, ContentsFeeder, JobGenerator)[:n_rounds])
+    assert status(jedi, good)[0] == expected
+    held, dialog = status(jedi, worse)
+    assert held == "pending"
+    assert says in (dialog or "")
+
+
+@pytest.mark.parametrize("kind", ["no columns", "raises"])
+def test_a_refiner_that_is_wrong_holds_its_task_only(
+    make_jedi: Callable[..., Jedi], strangers: Callable[[type], str], kind: str
+) -> None:
+    jedi, good, worse = a_good_and_a_bad(make_jedi, strangers, "taskrefine", taskType=kind)
+    assert jedi.run(TaskRefiner) == [Round(done=1, postponed=1)]
+    assert status(jedi, good)[0] == "defined"
+    held, dialog = status(jedi, worse)
+    assert held == "pending"
+    assert ("no_such_column" if kind == "no columns" else "ZeroDivisionError: a bug") in (dialog or "")
+
+
+def test_a_verdict_that_cannot_be_holds_its_task_only(
+    make_jedi: Callable[..., Jedi], strangers: Callable[[type], str]
+) -> None:
+    jedi, good, worse = a_good_and_a_bad(make_jedi, strangers, "postprocessor")
+    jedi.run(TaskRefiner)
+    for task in (good, worse):
+        jedi.jeditaskid = task
+        jedi.set(status="prepared")
+    assert jedi.run(PostProcessor) == [Round(done=1, postponed=1)]
+    assert status(jedi, good)[0] == "failed"
+    assert status(jedi, worse) == ("prepared", f"task {worse} may not go from prepared to registered")
+    assert jedi.run(PostProcessor) == [Round()]  # it is not tried without a pause
+
+
+@pytest.mark.parametrize(("error", "state"), [(Retriable("later"), "pending"), (Invalid("no", []), "tobroken")])
+def test_a_plugin_says_what_kind_of_problem_it_is(
+    make_jedi: Callable[..., Jedi], strangers: Callable[[type], str], error: Exception, state: str
+) -> None:
+    class Telling:
+        @hookimpl
+        def refine_task(self, parameters: Mapping[str, Any], user_name: str) -> None:
+            raise error
+
+    jedi = make_jedi(taskrefine={"modConfig": f"::{strangers(Telling)}"})
+    jedi.submit()
+    jedi.run(TaskRefiner)
+    assert jedi.task().status == state
+
+
+class Died(BaseException):
+    """Stands for SIGKILL: nothing is tidied up."""
+
+
+class Killing:
+    """Takes its process down."""
+
+    @hookimpl
+    def refine_task(self, parameters: Mapping[str, Any], user_name: str) -> None:
+        raise Died
+
+
+def test_a_task_that_kills_its_agents_is_put_aside(
+    make_jedi: Callable[..., Jedi],
+    strangers: Callable[[type], str],
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jedi = make_jedi(**for_bad_tasks("taskrefine", strangers(Killing)))
+    monkeypatch.setattr(tasks, "release", lambda *args, **options: None)
+    worse = jedi.submit(label="bad")
+    for _ in range(tasks.POISON_AFTER):
+        with pytest.raises(Died):
+            jedi.run(TaskRefiner)
+        clock.advance(seconds=121)
+    monkeypatch.undo()
+    assert jedi.run(TaskRefiner) == [Round(postponed=1)]
+    assert status(jedi, worse) == ("pending", "3 agents died over this task")
+    clock.advance(minutes=59)
+    good = jedi.submit()
+    assert jedi.run(TaskRefiner) == [Round(done=1)]
+    assert status(jedi, good)[0] == "defined"
+
+
+def test_the_tasks_of_a_round_that_breaks_off_are_given_back(jedi: Jedi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the task in hand is suspected when its agent goes down with an error that is nobody's task's."""
+    ids = [jedi.submit() for _ in range(3)]
+
+    class Interrupted(TaskRefiner):
+        def work(self, held: TaskRef, row: Any) -> None:
+            raise Died
+
+    with pytest.raises(Died):
+        Interrupted(jedi.context).run_once()
+    assert {status(jedi, task) for task in ids} == {("registered", None)}
+
+
+class Watching:
+    @hookimpl
+    def watch(self, now: datetime) -> Mapping[str, int]:
+        return {"looked": 2, "found": 1}
+
+
+class WatchingBadly:
+    @hookimpl
+    def watch(self, now: datetime) -> Mapping[str, int]:
+        raise OSError("no route")
+
+
+@pytest.mark.parametrize(
+    ("plugin", "report"),
+    [(Watching, Missions(plugin_counts=3)), (WatchingBadly, Missions(plugin_errors=1))],
+)
+def test_each_watchdog_has_its_turn_once_in_a_while(
+    make_jedi: Callable[..., Jedi],
+    strangers: Callable[[type], str],
+    clock: ManualClock,
+    plugin: type,
+    report: Missions,
+) -> None:
+    jedi = make_jedi(
+        watchdog={"modConfig": f"::{strangers(plugin)}"},
+        timeouts={"pending_task": 1},
+    )
+    assert jedi.run(WatchDog, WatchDog) == [report, Missions()]
+    jedi.submit()
+    jedi.set(status="pending", old_status="ready", error_dialog="no queue fits")
+    clock.advance(hours=2)
+    (again,) = jedi.run(WatchDog)
+    assert again.plugin_errors == report.plugin_errors
+    assert again.plugin_counts == report.plugin_counts + 1  # the built-in one has its turn whatever the other does
+    assert jedi.task().status == "exhausted"
+    assert "no queue fits" in jedi.last_line().why
+
+
+def test_watchdogs_run_on_one_machine_at_a_time(jedi: Jedi, clock: ManualClock) -> None:
+    here, there = WatchDog(jedi.context), WatchDog(jedi.context)
+    jedi.submit()
+    jedi.set(status="pending", old_status="ready")
+    clock.advance(days=15)
+    assert here.run_once().plugin_counts == 1
+    jedi.submit()
+    jedi.set(status="pending", old_status="ready")
+    clock.advance(seconds=9)
+    assert there.run_once() == Missions()

@@ -1,0 +1,177 @@
+"""Partitions: tags at refinement, one agent for each at a time, every one in its turn, and none above its limit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from bamboo.core.clock import ManualClock
+from bamboo.core.partitions import QUEUED_MAX, QUEUED_MIN, QUEUED_PER_RUNNING, Limit, Load, Partition, throttled
+from bamboo.core.shares import Share
+from bamboo.core.states import JobState
+from bamboo.core.tunables import Numbers
+from bamboo.jedi.agents import ContentsFeeder, JobGenerator, TaskRefiner
+from bamboo.jedi.partitions import LEASE_PREFIX
+from bamboo.jedi.task_agent import Round
+from bamboo.sql import leases, settings, shares, tasks
+from bamboo.tests.jedi.rounds import Jedi, on_both_databases
+
+TREE = [
+    Share("production", None, 60, patterns={"prod_source_label": "managed"}),
+    Share("data", "production", 50, patterns={"working_group": "AP_Data"}),
+    Share("mc", "production", 50, match_order=1),
+    Share("analysis", None, 40, match_order=2),
+]
+
+
+@pytest.fixture
+def shared(jedi: Jedi) -> Jedi:
+    """A system with shares, a queue and some files."""
+    with jedi.engine.begin() as tx:
+        shares.set_shares(tx, TREE)
+    jedi.queue(maxrss=100_000, corecount=8)
+    jedi.store("user.alice.in", *(f"f{n:03d}" for n in range(4)))
+    return jedi
+
+
+def ready(jedi: Jedi, label: str = "user", **parameters: object) -> int:
+    number = jedi.submit(label=label, **{"nFilesPerJob": 1, **parameters})
+    jedi.run(TaskRefiner, ContentsFeeder)
+    return number
+
+
+def at_shares(jedi: Jedi) -> Counter[str]:
+    return Counter(job.gshare for job in jedi.jobs().values())
+
+
+def set_number(jedi: Jedi, key: str, value: int | float) -> None:
+    kind = type(value).__name__
+    with jedi.engine.begin() as tx:
+        settings.set_value(tx, "jobthrottle", key, "jedi", str(value), kind=kind, now=jedi.clock())
+
+
+@on_both_databases
+def test_a_task_is_tagged_when_it_is_refined_and_its_jobs_like_it(shared: Jedi) -> None:
+    ready(shared, "managed", workingGroup="AP_Data", coreCount=8, ramCount=3000)
+    assert (shared.task().gshare, shared.task().resource_type) == ("data", "MCORE_HIMEM")
+    shared.run(JobGenerator)
+    assert {(job.gshare, job.resource_type) for job in shared.jobs().values()} == {("data", "MCORE_HIMEM")}
+
+
+def test_a_task_that_is_retried_is_tagged_by_the_shares_of_then(shared: Jedi) -> None:
+    ready(shared)
+    shared.run(JobGenerator)
+    assert shared.task().gshare == "analysis"
+    held = shared.move(shared.claim(4), JobState.STARTING, JobState.RUNNING)
+    hopeless = {file.fileid: False for file in shared.inputs().values()}
+    shared.book(held, JobState.FAILED, charged=True, give_back=hopeless)
+    shared.set(status="finished")
+    with shared.engine.begin() as tx:
+        shares.set_shares(tx, [Share("everything", None, 100)])
+    assert shared.command("retry").status == "done"
+    assert (shared.task().status, shared.task().gshare) == ("ready", "everything")
+
+
+@on_both_databases
+def test_each_round_is_for_the_partition_that_was_served_longest_ago(shared: Jedi, clock: ManualClock) -> None:
+    set_number(shared, QUEUED_MIN.key, 1)
+    for label in ("user", "managed", "user"):
+        ready(shared, label)
+    agent = JobGenerator(shared.context)
+    assert agent.run_once() == Round(done=2)  # both tasks of analysis; the second finds the partition full
+    assert at_shares(shared) == {"analysis": 1}
+    clock.advance(seconds=1)
+    assert agent.run_once() == Round(done=1)
+    assert at_shares(shared) == {"analysis": 1, "mc": 1}
+
+
+def test_a_partition_that_another_agent_holds_is_left_to_it(shared: Jedi, clock: ManualClock) -> None:
+    ready(shared)
+    name = f"{LEASE_PREFIX}analysis/SCORE"
+    with shared.engine.begin() as tx:
+        other = leases.acquire(tx, name, "another", until=clock() + timedelta(minutes=5), now=clock())
+    assert shared.run(JobGenerator) == [Round()]
+    ready(shared, "managed")
+    assert shared.run(JobGenerator) == [Round(done=1)]
+    assert at_shares(shared) == {"mc": 4}
+    assert other is not None
+    with shared.engine.begin() as tx:
+        leases.release(tx, other)
+    assert shared.run(JobGenerator) == [Round(done=1)]
+    assert at_shares(shared) == {"mc": 4, "analysis": 4}
+    with shared.engine.connect() as tx:
+        assert leases.free_at(tx, name) == clock()  # given back: it was last taken now, and nobody has it
+
+
+def test_an_agent_that_lost_its_partition_makes_no_more_jobs_in_it(shared: Jedi, clock: ManualClock) -> None:
+    """Its lease ran out over a slow plugin, and another agent has the partition."""
+    ready(shared)
+    agent = JobGenerator(shared.context)
+    take = agent._turns._take
+
+    def lose(*given: object) -> object:
+        turn = take(*given)  # type: ignore[arg-type]
+        clock.advance(hours=1)
+        with shared.engine.begin() as tx:
+            leases.acquire(tx, f"{LEASE_PREFIX}analysis/SCORE", "b", until=clock() + timedelta(hours=1), now=clock())
+        return turn
+
+    agent._turns._take = lose  # type: ignore[assignment, method-assign]
+    assert agent.run_once() == Round(lost=1)
+    assert shared.jobs() == {}
+
+
+@on_both_databases
+def test_a_full_partition_holds_up_its_own_tasks_only(shared: Jedi, clock: ManualClock) -> None:
+    set_number(shared, QUEUED_MIN.key, 1000)
+    set_number(shared, QUEUED_MIN.key + "analysis", 3)
+    set_number(shared, QUEUED_PER_RUNNING.key, 2.0)
+    users = ready(shared)
+    agent = JobGenerator(shared.context)
+    agent.run_once()
+    assert at_shares(shared) == {"analysis": 3}
+    agent.run_once()  # before the jobs are counted: it knows what it has made
+    task = shared.task()
+    assert task.status == "throttled"
+    assert task.error_dialog == "throttled: 3 jobs of analysis/SCORE are queued and 0 run: 3 may be queued"
+    (gate,) = shared.decided()[0].why["gates"]
+    assert gate["change"] == "1 fewer queued jobs, or PARTITION_QUEUED_MIN_analysis above 3"
+    ready(shared, "managed")
+    agent.run_once()
+    assert at_shares(shared) == {"analysis": 3, "mc": 4}
+    clock.advance(minutes=2)
+    shared.claim(2)  # of those of one share or another
+    shared.count_jobs()
+    shared.run(JobGenerator, JobGenerator)
+    with shared.engine.connect() as tx:
+        assert tasks.get_task(tx, users).status == "running"
+
+
+@pytest.mark.parametrize(
+    ("queued", "running", "room"),
+    [
+        (0, 0, 100),  # the minimum
+        (100, 0, 0),
+        (100, 50, 50),  # 3 * 50 = 150
+        (999, 400, 1),  # 3 * 400 is above the maximum
+        (2000, 400, 0),
+    ],
+)
+def test_room_of_a_partition(queued: int, running: int, room: int) -> None:
+    numbers = Numbers().having(QUEUED_MIN, 100).having(QUEUED_PER_RUNNING, 3.0).having(QUEUED_MAX, 1000)
+    limit = Limit(Partition("mc", "SCORE"), Load(queued, running), numbers)
+    assert limit.room == room
+    assert bool(throttled(limit).left) == (room > 0)
+
+
+def test_without_shares_all_tasks_are_one_partition(jedi: Jedi) -> None:
+    jedi.queue()
+    jedi.store("user.alice.in", "f")
+    ready(jedi)
+    ready(jedi, "managed")
+    assert jedi.run(JobGenerator) == [Round(done=2)]
+    with jedi.engine.connect() as tx:
+        assert tx.scalar(sa.text("SELECT count(*) FROM leases WHERE name LIKE 'job_generator%'")) == 0

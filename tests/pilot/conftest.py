@@ -1,0 +1,53 @@
+"""The scripted server and real pilots that work against it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bamboo.tests.pilot.scripted_server import QUEUE, ScriptedServer
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ScriptedServer]:
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    scripted = ScriptedServer(storage)
+    yield scripted
+    scripted.close()
+
+
+@pytest.fixture
+def start_pilot(server: ScriptedServer, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a pilot for the scripted server with some more options; it is killed at the end."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*options: str, program: tuple[str, ...] = ("-m", "bamboo.pilot"), **env: Any) -> subprocess.Popen[str]:
+        fixed = ["--url", server.url, "-q", QUEUE, "-a", str(tmp_path / "work"), "-j", "user", "-v", "1"]
+        with (tmp_path / f"pilot{len(started)}.err").open("w") as log:
+            pilot = subprocess.Popen(
+                [sys.executable, *program, *fixed, *options], stderr=log, text=True, env={**os.environ, **env}
+            )
+        started.append(pilot)
+        return pilot
+
+    yield start
+    for pilot in started:
+        pilot.kill()
+        pilot.wait()
+
+
+@pytest.fixture
+def run_pilot(start_pilot: Callable[..., subprocess.Popen[str]]) -> Callable[..., int]:
+    """Run a pilot to its end; gives its exit code."""
+
+    def run(*options: str, **more: Any) -> int:
+        return start_pilot(*options, **more).wait(timeout=60)
+
+    return run

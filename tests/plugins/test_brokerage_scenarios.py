@@ -1,0 +1,111 @@
+"""Production brokerage by the scenarios in tests/scenarios: the choice, the reasons, and the changes that help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grid_scenarios import NOW, Scenario, edited, faults_of, read, snapshot
+
+from bamboo.plugins.production import ProductionJobBroker
+from bamboo.plugins.production.job_broker import GATES, broker
+from bamboo.plugins.production.situation import Remedy
+from bamboo.plugins.questions import Question
+from bamboo.plugins.what_if import changed, edit_of
+
+FILES = sorted((Path(__file__).parent.parent / "scenarios").glob("*.yaml"))
+SCENARIOS = [scenario for path in FILES for scenario in read(path)]
+each_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: f"{one.file[:-5]}: {one.name}")
+
+
+@each_scenario
+def test_scenario(scenario: Scenario) -> None:
+    task, queues, grid = snapshot(scenario.data)
+    choice = ProductionJobBroker().choose_queue(task, queues, grid)
+    refused = scenario.broker().passage.refused
+    expected = scenario.data["expect"]
+    assert list(choice.chosen) == expected["chosen"]
+    assert {name: gate for name, (gate, _) in refused.items()} == (expected.get("refused") or {})
+    for name, change in (expected.get("changes") or {}).items():
+        assert refused[name][1].change == change
+    for name, weight in (expected.get("weights") or {}).items():
+        assert choice.weights[name] == pytest.approx(weight, abs=5e-5)
+
+
+@each_scenario
+def test_the_change_that_is_named_lets_the_queue_through(scenario: Scenario) -> None:
+    """Whatever a refusal names, made on a copy of the scenario, takes the queue past that gate."""
+    for name, (gate, refusal) in scenario.broker().passage.refused.items():
+        assert isinstance(refusal, Remedy)
+        if not refusal.edits:
+            continue
+        changed = broker(*snapshot(edited(scenario.data, name, refusal.edits)))
+        assert changed.passage.refused.get(name, ("",))[0] != gate, (name, gate, refusal)
+
+
+@each_scenario
+def test_the_change_that_is_named_can_be_tried_with_if(scenario: Scenario) -> None:
+    """`bamboo why --if` with the change that a gate names takes the queue past that gate, and touches nothing else."""
+    task, queues, grid = snapshot(scenario.data)
+    question = Question(task, queues, grid)
+    for name, (gate, refusal) in scenario.broker().passage.refused.items():
+        assert isinstance(refusal, Remedy)
+        if not refusal.edits:
+            continue
+        tried = changed(question, [edit_of(what, value, name) for what, value in refusal.edits.items()])
+        after = broker(tried.task, tried.queues, tried.grid).passage.refused
+        assert after.get(name, ("",))[0] != gate, (name, gate, refusal)
+    assert question == Question(*snapshot(scenario.data))
+
+
+def test_every_gate_has_a_scenario_in_which_it_refuses() -> None:
+    seen = {gate for one in SCENARIOS for gate in (one.data["expect"].get("refused") or {}).values()}
+    assert seen == {gate.name for gate in GATES}
+
+
+def test_no_two_scenarios_have_the_same_name() -> None:
+    names = [one.name for one in SCENARIOS]
+    assert len(names) == len(set(names)) >= 25
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        ({"queue": {}}, "'queue' is not known here (did you mean 'queues'?)"),
+        ({"queues": {"A": {"maxrs": 1}}}, "queues.A: 'maxrs' is not known here (did you mean 'maxrss'?)"),
+        (
+            {"queues": {"A": {"jobs": {"runing": 1}}}},
+            "queues.A.jobs: 'runing' is not known here (did you mean 'running'?)",
+        ),
+        ({"task": {"corecount": 1}}, "task: 'corecount' is not known here (did you mean 'coreCount'?)"),
+        (
+            {"settings": {"NQUEUED_SATCAP": 1}},
+            "settings: 'NQUEUED_SATCAP' is not known here (did you mean 'NQUEUED_SAT_CAP'?)",
+        ),
+        ({"links": {"A -> B": {"speed": 1}}}, "links.A -> B: 'speed' is not known here (leave it out)"),
+        ({"work": "marge"}, "work: 'marge' is not known here (did you mean 'merge'?)"),
+        ({"expect": {"refused": {"A": "memry"}}}, "'memry' is not known here (did you mean 'memory'?)"),
+        ({"expect": {"chosen": ["B"]}}, "expect.chosen: 'B' is not known here"),
+    ],
+)
+def test_a_misspelt_word_is_a_fault(data: dict[str, Any], fault: str) -> None:
+    whole = {"scenario": "s", "queues": {"A": {}}, "expect": {"chosen": []}} | data
+    (found,) = faults_of(whole, "x.yaml[0]")
+    assert fault in str(found)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    data = {"scenario": "s", "queues": {"A": {"maxrs": 1, "statu": 2}}, "expect": {}, "tsak": {}}
+    assert len(faults_of(data, "x.yaml[0]")) == 3
+    assert len(faults_of("nothing", "x.yaml[0]")) == 1
+
+
+def test_a_task_without_a_queue_waits_for_an_hour() -> None:
+    """Manual ch. 12.1, step 5."""
+    task, queues, grid = snapshot({"queues": {"A": {"status": "offline"}}, "task": {}})
+    choice = ProductionJobBroker().choose_queue(task, queues, grid)
+    assert (list(choice.chosen), choice.retry_seconds, grid.now) == ([], 3600, NOW)
+    assert choice.why()["rejected"] == {
+        "status": {"count": 1, "example": "A", "change": "set its status from offline to online"}
+    }

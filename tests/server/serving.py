@@ -1,0 +1,14 @@
+"""The server as a real process, for tests/server/test_serve.py: python serving.py URL CACHE_DIR."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from bamboo.core.settings import DatabaseSection, ServerSection, Settings
+from bamboo.server.serve import serve
+
+if __name__ == "__main__":
+    section = ServerSection(port=0, workers=2, cache_dir=Path(sys.argv[2]))
+    settings = Settings(database=DatabaseSection(url=sys.argv[1]), server=section)
+    serve(settings, started=lambda address: print(address, flush=True))  # noqa: T201 - the test reads it

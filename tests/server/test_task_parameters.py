@@ -1,0 +1,175 @@
+"""The model of task parameters: what it reads, what it refuses, and that its docs page is complete."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import bamboo
+from bamboo.core.errors import Invalid
+from bamboo.core.task_parameters import KEYS, UNSUPPORTED, JobParameter, TaskParameters
+
+CAPTURES = Path(__file__).parent / "captures"
+
+
+def captured(name: str = "hello", **changes: Any) -> dict[str, Any]:
+    given = json.loads((CAPTURES / f"{name}.json").read_text())["task_parameters"]
+    return {**given, **changes}
+
+
+def faults_of(raw: dict[str, Any]) -> dict[str, str]:
+    with pytest.raises(Invalid) as refused:
+        TaskParameters.parse(raw)
+    return {fault.where.removeprefix("task_parameters."): fault.what for fault in refused.value.faults}
+
+
+def constant(value: str) -> dict[str, str]:
+    return {"type": "constant", "value": value}
+
+
+def template(kind: str, value: str, **more: Any) -> dict[str, Any]:
+    return {"type": "template", "param_type": kind, "value": value, "dataset": "user.alice.d", **more}
+
+
+def test_a_hello_world() -> None:
+    parameters = TaskParameters.parse(captured())
+    assert (parameters.task_name, parameters.vo, parameters.prod_source_label) == ("user.alice.a2/", "atlas", "user")
+    assert parameters.n_jobs_without_input == 3
+    assert parameters.source_url == "http://127.0.0.1:18080"
+    assert [item.value for item in parameters.outputs] == ["user.alice.$JEDITASKID._${SN/P}.x.txt"]
+    assert parameters.log is not None and parameters.log.dataset == "user.alice.a2.log/"
+    assert parameters.inputs == ()
+
+
+def test_inputs_and_their_streams() -> None:
+    parameters = TaskParameters.parse(captured("datasets"))
+    (main,) = parameters.inputs
+    assert (main.stream, main.datasets, main.expand) == ("IN", ("user.alice.input/",), True)
+    assert (parameters.n_files, parameters.n_files_per_job) == (10, 2)
+    several = captured("datasets")
+    several["jobParameters"] = [
+        *several["jobParameters"],
+        template("input", "${CAL}", dataset="a.b, c.d", hidden=True, nFilesPerJob=1),
+        constant("--inMap \"{'IN': ${IN/T}, 'CAL': ${CAL/T}}\""),
+    ]
+    assert [(item.stream, item.datasets) for item in TaskParameters.parse(several).inputs][1] == ("CAL", ("a.b", "c.d"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_jobs"),
+    [
+        ({"nEvents": 10, "nEventsPerJob": 3}, 4),
+        ({"nEvents": 10, "nEventsPerJob": None}, 10),
+        ({"nEvents": None, "nEventsPerJob": None, "nFiles": 7, "nFilesPerJob": 2}, 4),
+    ],
+)
+def test_how_many_jobs_without_input(changes: dict[str, Any], n_jobs: int) -> None:
+    assert TaskParameters.parse(captured(**changes)).n_jobs_without_input == n_jobs
+
+
+@pytest.mark.parametrize(
+    ("changes", "where", "what"),
+    [
+        ({"nFilesPerJb": 1}, "nFilesPerJb", "no such parameter"),
+        ({"nFilesPerJob": 0}, "nFilesPerJob", "greater than or equal to 1"),
+        ({"maxAttempt": 51}, "maxAttempt", "less than or equal to 50"),
+        ({"taskName": "x" * 256}, "taskName", "at most 255"),
+        ({"taskName": "a b"}, "taskName", "match pattern"),
+        ({"vo": "a/b"}, "vo", "match pattern"),
+        ({"prodSourceLabel": ""}, "prodSourceLabel", "at least 1"),
+        ({"nEvents": 10**12, "nEventsPerJob": 1}, "nEvents", "makes 1000000000000 jobs"),
+        ({"nEvents": None}, "jobParameters", "how many jobs"),
+        ({"sourceURL": None}, "sourceURL", "${SURL}"),
+        ({"sourceURL": "ftp://x"}, "sourceURL", "match pattern"),
+        ({"jobParameters": [{"type": "odd", "value": ""}]}, "jobParameters[0].type", "'constant' or 'template'"),
+        ({"jobParameters": [{"type": "template", "value": "x"}]}, "jobParameters[0].param_type", "missing"),
+        ({"jobParameters": [constant("${NOBODY}")]}, "jobParameters[0].value", "nothing fills ${NOBODY}"),
+        ({"jobParameters": [template("output", "x.txt")]}, "jobParameters[0].value", "same file"),
+        ({"jobParameters": [template("output", "a,b${SN}")]}, "jobParameters[0].value", "no name for a file"),
+        ({"jobParameters": [template("output", "a/${SN}")]}, "jobParameters[0].value", "no name for a file"),
+        ({"jobParameters": [template("output", "${SN}", dataset="")]}, "jobParameters[0].dataset", "missing"),
+        ({"jobParameters": [template("output", "${SN}", datset="")]}, "jobParameters[0].datset", "not permitted"),
+        ({"jobParameters": [template("input", "x")], "noInput": False}, "jobParameters[0].value", "no placeholder"),
+        (
+            {"jobParameters": [template("input", "${IN}", dataset=None)], "noInput": False},
+            "jobParameters[0].dataset",
+            "mis",
+        ),
+        (
+            {"jobParameters": [template("input", "${IN}", include="(")], "noInput": None},
+            "jobParameters[0].include",
+            "regu",
+        ),
+        ({"jobParameters": [template("input", "${IN}")]}, "noInput", "reads user.alice.d"),
+        ({"jobParameters": [template("log", "${SN}")]}, "jobParameters[0].param_type", "key `log`"),
+    ],
+)
+def test_what_is_refused(changes: dict[str, Any], where: str, what: str) -> None:
+    faults = faults_of(captured(**changes))
+    assert list(faults) == [where]
+    assert what in faults[where]
+
+
+def test_two_outputs_or_inputs_of_one_name() -> None:
+    twice = [template("output", "${SN}.x"), template("output", "${SN}.x")]
+    assert set(faults_of(captured(jobParameters=twice))) == {"jobParameters[0].value", "jobParameters[1].value"}
+    inputs = [template("input", "${IN}"), template("input", "${IN/T}")]
+    assert list(faults_of(captured(jobParameters=inputs, noInput=None))) == ["jobParameters[1].value"]
+
+
+@pytest.mark.parametrize("key", UNSUPPORTED)
+def test_features_that_are_not_there_are_refused_but_not_their_absence(key: str) -> None:
+    assert "not supported yet" in faults_of(captured(**{key: {"some": "thing"}}))[key]
+    nothings: tuple[Any, ...] = (None, False, "", [], {})
+    for nothing in nothings:
+        TaskParameters.parse(captured(**{key: nothing}))
+
+
+def test_a_wrong_field_does_not_hide_the_other_faults() -> None:
+    items = [{"type": "odd", "value": ""}, template("output", "same"), constant("${NOBODY}")]
+    assert set(faults_of(captured(jobParameters=items, coreCount="x", nope=1))) == {
+        "nope",
+        "coreCount",
+        "jobParameters[0].type",
+        "jobParameters[1].value",
+    }
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+items = st.dictionaries(st.sampled_from(["type", "value", "param_type", "dataset", "offset", "files"]), values)
+
+
+@given(st.dictionaries(st.sampled_from(list(KEYS)), values, max_size=6), st.lists(items | values, max_size=3))
+def test_anything_is_read_or_refused_with_its_faults(changes: dict[str, Any], pieces: list[Any]) -> None:
+    try:
+        TaskParameters.parse({**captured(), **({"jobParameters": pieces} if pieces else {}), **changes})
+    except Invalid as refused:
+        assert refused.faults
+        assert all(fault.where.startswith("task_parameters.") and fault.what for fault in refused.faults)
+
+
+def test_the_docs_page_lists_every_key() -> None:
+    page = (Path(str(bamboo.__file__)).parent / "docs" / "task_parameters.md").read_text()
+    documented = re.findall(r"^\| `([A-Za-z0-9_]+)` \|", page, re.MULTILINE)
+    item_keys = list(_by_key(JobParameter))
+    assert sorted(documented) == sorted([*KEYS, *item_keys])
+    for model in (TaskParameters, JobParameter):
+        for key, field in _by_key(model).items():
+            assert f"| `{key}` | {field.description} |" in page
+
+
+def _by_key(model: type[Any]) -> dict[str, Any]:
+    def camel(name: str) -> str:
+        return re.sub(r"_([a-z])", lambda found: str(found[1]).upper(), name)
+
+    return {str(field.alias or camel(name)): field for name, field in model.model_fields.items()}

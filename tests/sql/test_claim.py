@@ -1,0 +1,183 @@
+"""Claiming: the right jobs in the right order, each to one pilot, at a cost that does not grow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from world import World
+
+from bamboo.core.clock import ManualClock
+from bamboo.core.states import JobState
+from bamboo.sql import jobs
+from bamboo.sql import tables as t
+
+
+def claim(world: World, **wanted: Any) -> list[int]:
+    """The ids of jobs that a pilot gets."""
+    now = world.clock()
+    with world.engine.begin() as tx:
+        taken = jobs.claim(
+            tx, jobs.Claim(**{"queue": "Q", "limit": 9, **wanted}), lease_until=now + timedelta(minutes=30), now=now
+        )
+    return [row.pandaid for row in taken]
+
+
+def test_the_highest_priority_goes_first_then_the_oldest(world: World) -> None:
+    world.start(5)
+    low, other_low = world.generate(2, current_priority=10)
+    high, other_high = world.generate(2, current_priority=900)
+    (middle,) = world.generate(1, current_priority=500)
+    assert claim(world, limit=1) == [high]
+    assert claim(world, limit=3) == [other_high, middle, low]
+    assert claim(world) == [other_low]
+    assert claim(world) == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "fits", "does_not"),
+    [
+        ({"queue": "OTHER"}, {"queue": "OTHER"}, {}),
+        ({"prod_source_label": "managed"}, {"labels": ("user", "managed")}, {"labels": ("user", "test")}),
+        ({"min_ram_count_mb": 2000}, {"memory_mb": 2000}, {"memory_mb": 1999}),
+        ({"max_disk_count_mb": 50}, {"disk_mb": 50}, {"disk_mb": 49}),
+        ({"max_walltime_seconds": 600}, {"remaining_seconds": 600}, {"remaining_seconds": 599}),
+        ({"resource_type": "MCORE"}, {"resource_type": "MCORE"}, {"resource_type": "SCORE"}),
+        ({"working_group": "higgs"}, {"working_group": "higgs"}, {"working_group": "top"}),
+    ],
+)
+def test_a_pilot_gets_what_fits(
+    world: World, columns: dict[str, Any], fits: dict[str, Any], does_not: dict[str, Any]
+) -> None:
+    ids = world.start(1).generate(1, **columns)
+    assert claim(world, **does_not) == []
+    assert claim(world, **fits) == ids
+
+
+def test_only_activated_jobs_are_given(world: World) -> None:
+    world.start(3).generate(1, JobState.DEFINED)
+    world.generate(1, JobState.THROTTLED)
+    assert claim(world) == []
+
+
+def test_a_claimed_job_has_its_lease_and_its_holder(world: World, clock: ManualClock) -> None:
+    world.start(1).generate(1)
+    (pandaid,) = claim(world, key="k1", pilot_id="p", node="n", scheduler_id="s", worker_id="w")
+    row = world.jobs()[pandaid]
+    assert (row.status, row.lease_until, row.heartbeat_at) == ("sent", clock() + timedelta(minutes=30), clock())
+    assert (row.claim_key, row.pilot_id, row.node, row.scheduler_id, row.worker_id) == ("k1", "p", "n", "s", "w")
+
+
+def test_a_repeated_request_finds_what_it_has_taken(world: World) -> None:
+    world.start(3).generate(3)
+    first = claim(world, key="k1", limit=2)
+    claim(world, key="k2")
+    with world.engine.connect() as tx:
+        again = jobs.claimed_before(tx, "Q", "k1")
+        assert [row.pandaid for row in again] == first
+        assert jobs.claimed_before(tx, "OTHER", "k1") == []
+    world.move([jobs.ref(again[0])], JobState.STARTING)
+    with world.engine.connect() as tx:
+        assert [row.pandaid for row in jobs.claimed_before(tx, "Q", "k1")] == first[1:]
+
+
+def test_eight_pilots_at_once_get_each_job_once(world: World, at_once: Callable[..., Any]) -> None:
+    ids = world.start(80).generate(80)
+
+    def pilot(number: int) -> list[int]:
+        mine: list[int] = []
+        while more := claim(world, limit=3, pilot_id=f"p{number}"):
+            mine += more
+        return mine
+
+    taken = [pandaid for mine in at_once(8, pilot) for pandaid in mine]
+    assert sorted(taken) == ids
+
+
+def test_a_pilot_does_not_wait_for_another_ones_claim(postgres: World) -> None:
+    first, second = postgres.start(2).generate(2)
+    wanted, now = jobs.Claim(queue="Q"), postgres.clock()
+    with postgres.engine.begin() as slow:
+        (taken,) = jobs.claim(slow, wanted, lease_until=now, now=now)
+        with postgres.engine.begin() as quick:
+            quick.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
+            (other,) = jobs.claim(quick, wanted, lease_until=now, now=now)
+    assert (taken.pandaid, other.pandaid) == (first, second)
+
+
+@pytest.fixture
+def postgres(postgres_url: str, open_database: Callable[[str], sa.Engine], clock: ManualClock) -> World:
+    return World(open_database(postgres_url), clock)
+
+
+def fill(world: World, n: int) -> None:
+    """Copy the one job until there are n, in ten queues."""
+    numbers = sa.select(sa.func.generate_series(1, n).label("number")).subquery()
+    number = numbers.c.number
+    copied = [column for column in t.jobs.columns if column.name not in ("pandaid", "queue", "current_priority")]
+    chosen = sa.select("Q" + sa.cast(number % 10, sa.Text), number % 1000, *copied).join_from(
+        t.jobs, numbers, sa.true()
+    )
+    with world.engine.begin() as tx:
+        names = ["queue", "current_priority", *(column.name for column in copied)]
+        tx.execute(sa.insert(t.jobs).from_select(names, chosen))
+    with world.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE jobs")
+
+
+def explained(world: World, act: Callable[[sa.Connection], Any]) -> str:
+    """The plan of the statement by which `act` moves jobs; nothing is changed."""
+    plans: list[str] = []
+
+    def explain(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+        if "/* jobs." in statement:
+            cursor.execute("EXPLAIN " + statement, parameters)
+            plans.append("\n".join(line for (line,) in cursor.fetchall()))
+
+    with world.engine.connect() as tx:
+        sa.event.listen(tx, "before_cursor_execute", explain)
+        act(tx)
+        tx.rollback()
+    return plans[0]
+
+
+def statistics(world: World, column: str) -> int:
+    """A figure of PostgreSQL's about the table of jobs, with what this connection has done."""
+    with world.engine.begin() as tx:
+        tx.execute(sa.text("SELECT pg_stat_force_next_flush()"))
+    with world.engine.begin() as tx:
+        table = sa.table("pg_stat_user_tables", sa.column("relname"), sa.column(column))
+        return int(tx.scalars(sa.select(table.c[column]).where(table.c.relname == "jobs")).one())
+
+
+def test_a_claim_walks_its_index_however_many_jobs_there_are(postgres: World) -> None:
+    postgres.start(1).generate(1)
+    fill(postgres, 20_000)
+    now = postgres.clock()
+    wanted = jobs.Claim(queue="Q3", labels=("user",), memory_mb=4000)
+    plan = explained(postgres, lambda tx: jobs.claim(tx, wanted, lease_until=now, now=now))
+    assert "Index Scan using ix_jobs_claim" in plan
+    assert "Sort" not in plan
+    assert "Seq Scan on jobs" not in plan
+    before = statistics(postgres, "seq_tup_read")
+    for _ in range(15):  # what is run often gets a plan that fits any parameters
+        assert claim(postgres, queue="Q3", labels=("user",), memory_mb=4000, limit=1)
+    assert statistics(postgres, "seq_tup_read") - before < 1000
+
+
+def test_heartbeats_touch_no_index(postgres: World) -> None:
+    """So they stay on the page, if it has room, and leave nothing for vacuum to clean up (heap-only tuples)."""
+    with postgres.engine.begin() as tx:
+        tx.execute(sa.text("ALTER TABLE jobs SET (fillfactor = 10)"))
+    held = postgres.start(20).run(20)
+    before = statistics(postgres, "n_tup_upd"), statistics(postgres, "n_tup_hot_upd")
+    for minute in range(3):
+        for job in held:
+            now = postgres.clock() + timedelta(minutes=minute)
+            with postgres.engine.begin() as tx:
+                assert jobs.renew(tx, job, lease_until=now + timedelta(minutes=30), now=now, max_rss_kb=minute)
+    assert statistics(postgres, "n_tup_upd") - before[0] == 60
+    assert statistics(postgres, "n_tup_hot_upd") - before[1] == 60

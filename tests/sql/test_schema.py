@@ -1,0 +1,73 @@
+"""The schema: the migrations make it, on every database, and it compiles for all four dialects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.dialects import mysql, oracle, postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+from world import World
+
+from bamboo.sql import migrate
+from bamboo.sql.tables import FIRST_TASK_ID, events, files, metadata, tasks
+
+
+def test_the_migrations_make_the_tables(postgres_url: str, open_database: Callable[[str], sa.Engine]) -> None:
+    """On PostgreSQL: SQLite reports indexes with DESC wrongly."""
+    with open_database(postgres_url).connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_a_database_goes_down_to_nothing_and_up_again(engine: sa.Engine) -> None:
+    assert migrate.check(engine) == []
+    migrate.downgrade(engine)
+    assert migrate.check(engine) == ["the database has no tables of ours: run `bamboo db upgrade`"]
+    migrate.upgrade(engine)
+    assert migrate.check(engine) == []
+
+
+def test_rows_outlive_a_table_that_is_made_anew(engine: sa.Engine, world: World) -> None:
+    """SQLite makes a table anew to change it; what refers to its rows must not go with the old one."""
+    world.start(3)
+    with engine.begin() as tx:
+        fileid, datasetid = tx.execute(sa.select(files.c.fileid, files.c.datasetid).limit(1)).one()
+        part = {"jeditaskid": world.jeditaskid, "datasetid": datasetid, "fileid": fileid, "status": "ready"}
+        tx.execute(sa.insert(events).values(first_event=0, last_event=9, **part))
+    migrate.downgrade(engine, "0006_pre_queue_import")
+    migrate.upgrade(engine)
+    with engine.connect() as connection:
+        counts = {name: connection.scalar(sa.text(f"SELECT count(*) FROM {name}")) for name in ("files", "events")}  # noqa: S608
+        keys = engine.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_keys").scalar()
+    assert counts == {"files": 3, "events": 1}
+    assert keys == (engine.dialect.name == "sqlite")
+
+
+@pytest.mark.parametrize(
+    "dialect", [sqlite, postgresql, mysql, oracle], ids=lambda module: module.__name__.rpartition(".")[2]
+)
+def test_the_schema_compiles_for_each_dialect(dialect: object) -> None:
+    compiled = [
+        str(statement.compile(dialect=dialect.dialect()))  # type: ignore[attr-defined]
+        for table in metadata.sorted_tables
+        for statement in (CreateTable(table), *(CreateIndex(index) for index in table.indexes))
+    ]
+    assert len(compiled) > len(metadata.tables)
+    assert all(text.strip().startswith("CREATE") for text in compiled)
+
+
+def test_task_ids_start_where_pbook_expects_them(engine: sa.Engine, submit_row: Callable[[sa.Connection], int]) -> None:
+    with engine.begin() as tx:
+        assert submit_row(tx) == FIRST_TASK_ID
+        assert submit_row(tx) == FIRST_TASK_ID + 1
+        assert tx.scalar(sa.select(sa.func.count()).select_from(tasks)) == 2
+
+
+def test_a_state_that_is_in_no_table_is_refused(engine: sa.Engine, submit_row: Callable[[sa.Connection], int]) -> None:
+    with engine.begin() as tx:
+        jeditaskid = submit_row(tx)
+    with pytest.raises(sa.exc.IntegrityError), engine.begin() as tx:
+        tx.execute(sa.update(tasks).where(tasks.c.jeditaskid == jeditaskid).values(status="sleeping"))
