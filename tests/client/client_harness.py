@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
+from patience import PATIENCE_SECONDS
+
 ROOT = """
 from bamboo.client.cli import COMMANDS
 from bamboo.client.cli.lazy import LazyGroup
@@ -187,7 +189,7 @@ def task_row(task_id: int = 7, status: str = "running", **more: Any) -> dict[str
     }
 
 
-def poll(so: Callable[[], object], seconds: float = 20) -> None:
+def poll(so: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until something is so, but not for ever."""
     deadline = time.monotonic() + seconds
     while not so():
@@ -212,7 +214,7 @@ class Terminal:
         )
         os.close(slave)
 
-    def read_until(self, words: str = "", seconds: float = 30) -> str:
+    def read_until(self, words: str = "", seconds: float = PATIENCE_SECONDS) -> str:
         """Read until `words` have come, or to the end; returns everything seen so far."""
         deadline = time.monotonic() + seconds
         while not words or words not in self.seen:
@@ -233,4 +235,4 @@ class Terminal:
 
     def end(self) -> tuple[int, str]:
         seen = self.read_until()
-        return self.process.wait(30), seen
+        return self.process.wait(PATIENCE_SECONDS), seen

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from bamboo.tests.client.client_harness import (
     ROOT,
@@ -75,7 +76,7 @@ def bamboo(start: Start) -> Bamboo:
 
     def run(*words: object, stdin: str = "", **more: str) -> Ended:
         process = start(*words, **more)
-        out, err = process.communicate(stdin, timeout=60)
+        out, err = process.communicate(stdin, timeout=PATIENCE_SECONDS)
         return Ended(process.returncode, out, err)
 
     return run

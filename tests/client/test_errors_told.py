@@ -6,6 +6,7 @@ import signal
 import socket
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from bamboo.tests.client.client_harness import Answer, Bamboo, MakeRow, ScriptedServer, Start, no, ok, poll
 
@@ -142,5 +143,5 @@ def test_an_interrupt_has_its_own_code(server: ScriptedServer, start: Start, row
     process = start(*SHOW, "--watch", "0.1")
     poll(lambda: len(server.requests) >= 2)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from bamboo.tests.client.client_harness import Answer, Bamboo, MakeRow, Request, ScriptedServer, Start, no, ok, poll
 
@@ -149,7 +150,7 @@ def test_ctrl_c_leaves_the_task_alone(server: ScriptedServer, start: Start, row:
     process = start("task", verb, 7)
     poll(lambda: len(server.requests) >= 2)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
     assert "task 7" in err
     assert {request.method for request in server.requests} == {"GET"}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from panda import NEWEST_CLIENT, OLDER_CLIENTS, PILOT, ROOT, lay_out_pilot, program_folder
+from patience import PATIENCE_SECONDS, eventually
 from scenarios import Site
-from systems import eventually
 
 TEXT = (ROOT / "docs" / "from_panda.md").read_text()
 CLIENT, PILOT_BLOCK = [
@@ -50,7 +50,7 @@ def test_an_afternoon_with_it(start_site: Callable[..., Site], sqlite_module_url
     def run(commands: list[str]) -> str:
         script = "set -e\n" + "\n".join(commands)
         done = subprocess.run(
-            ["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environ, timeout=60
+            ["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environ, timeout=PATIENCE_SECONDS
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -17,8 +17,9 @@ from typing import NamedTuple
 import pytest
 from corners import CLIENTS, DATABASES, PILOTS, QUEUES, USERS, Corner, User, corners_of, matrix
 from panda import Crew
+from patience import eventually
 from scenarios import SCENARIOS, STAYS, Scenario, Site
-from systems import Process, descendants, eventually
+from systems import Process, descendants
 
 from bamboo.client import Task
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from panda import OLDER_CLIENTS, PandaClient
+from patience import eventually
 from scenarios import Site
-from systems import eventually
 
 TRANSPORTS = {"curl": {}, "urllib": {"PANDA_USE_NATIVE_HTTPLIB": "1"}}
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from panda import PandaClient, token_of
+from patience import eventually
 from scenarios import SCENARIOS, Site
-from systems import eventually
 
 from bamboo.client import Task
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from panda import NEWEST_CLIENT, program_folder
+from patience import PATIENCE_SECONDS
 
 from bamboo.client.cli import COMMANDS
 from bamboo.client.cli.lazy import LazyGroup
@@ -112,7 +113,7 @@ def of_prun(options: tuple[str, ...], work_dir: Path, into: Path) -> dict[str, A
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     assert into.is_file(), told.stdout
     return dict(json.loads(into.read_text()))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from threading import Event, Thread
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from bamboo.core.service import idle, run_service
 
@@ -51,7 +52,7 @@ def test_work_is_followed_by_the_next_round_at_once() -> None:
     service = Scripted(stop, *[lambda: Report(done=1)] * 50)
     thread = Thread(target=run_service, args=(service, stop), kwargs={"period_seconds": 3600.0})
     thread.start()
-    thread.join(timeout=30)
+    thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive()
     assert service.rounds == 50
 
@@ -93,7 +94,7 @@ def test_a_resting_loop_stops_when_told() -> None:
 
     thread = Thread(target=run_service, args=(Idle(), stop), kwargs={"period_seconds": 3600.0})
     thread.start()
-    assert rested.wait(timeout=30)
+    assert rested.wait(PATIENCE_SECONDS)
     stop.set()
-    thread.join(timeout=30)
+    thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive()

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from patience import PATIENCE_SECONDS, eventually
 from world import World
 
 from bamboo.core.clock import ManualClock
@@ -112,20 +112,6 @@ sys.exit(run_daemon(load([Path(sys.argv[1])]).settings, sys.argv[2]))
 """
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """Wait until `condition()` is true, and return what it gave."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-    return found
-
-
-@pytest.fixture
-def wait_until() -> Callable[..., Any]:
-    return eventually
-
-
 @dataclass(frozen=True)
 class Note:
     """What a chore has noted: its name, what it did, in which process and when."""
@@ -167,7 +153,7 @@ class Daemon:
 
     def wait_for(self, n: int, chore: str | None = None, what: str | None = None) -> list[Note]:
         """The notes, once there are at least so many."""
-        eventually(lambda: len(self.notes(chore, what)) >= n or self.process.poll() is not None)
+        eventually(lambda: len(self.notes(chore, what)) >= n or self.process.poll() is not None, f"{n} notes")
         assert self.process.poll() is None, self.log.read_text()
         return self.notes(chore, what)
 
@@ -179,7 +165,7 @@ class Daemon:
         """Ask it to end, and say with which code it did."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE_SECONDS)
 
     def clean_up(self) -> None:
         if self.process.poll() is None:

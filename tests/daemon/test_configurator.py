@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from patience import PATIENCE_SECONDS
 
 from bamboo.core.clock import ManualClock
 from bamboo.core.errors import Invalid, TooLarge, Unavailable
@@ -56,7 +57,7 @@ class Source:
         self.url = f"http://127.0.0.1:{self.http.server_port}"
 
     def hang(self, handler: BaseHTTPRequestHandler) -> None:
-        self.over.wait(30)
+        self.over.wait(PATIENCE_SECONDS)
 
     def drip(self, handler: BaseHTTPRequestHandler) -> None:
         """A byte, again and again, each of them soon enough."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import eventually
 
 from bamboo.core.clock import utc_now
 
@@ -42,13 +43,13 @@ def test_a_disabled_chore_does_not_run(start_daemon: Start) -> None:
     assert daemon.notes("off") == []
 
 
-def test_runs_never_overlap_and_an_overrun_is_told(start_daemon: Start, tmp_path: Path, wait_until: Any) -> None:
+def test_runs_never_overlap_and_an_overrun_is_told(start_daemon: Start, tmp_path: Path) -> None:
     daemon = start_daemon({"slow": ("waits", {"period": 0.1}), "other": ("idle", {"period": 0.1})}, n_proc=3)
     daemon.wait_for(1, "slow", "begin")
     daemon.wait_for(8, "other", "begin")  # some periods go by
 
     assert len(daemon.notes("slow", "begin")) == 1
-    wait_until(lambda: "overrun slow" in daemon.log.read_text())
+    eventually(lambda: "overrun slow" in daemon.log.read_text(), "the overrun to be told")
     assert daemon.log.read_text().count("overrun slow") == 1
     (tmp_path / "go").touch()
     daemon.wait_for(2, "slow", "begin")
@@ -81,9 +82,10 @@ def test_a_failing_chore_waits_and_takes_nobody_down(start_daemon: Start) -> Non
     daemon = start_daemon({"bad": ("fails", {"period": 0.05}), "good": ("idle", {"period": 0.05})})
     bad = daemon.wait_for(3, "bad", "begin")
 
-    assert bad[2].at - bad[1].at > bad[1].at - bad[0].at > 0.4
+    assert bad[1].at - bad[0].at > 0.4
+    assert bad[2].at - bad[1].at > 0.9
     assert len({note.pid for note in bad}) == 1  # an error costs no process
-    assert len(daemon.notes("good", "end")) > 10
+    daemon.wait_for(10, "good", "end")
     assert "RuntimeError: as told" in daemon.log.read_text()
 
 
@@ -92,30 +94,30 @@ def test_a_dying_chore_takes_nobody_down(start_daemon: Start) -> None:
     bad = daemon.wait_for(3, "bad", "begin")
 
     assert len({note.pid for note in bad}) == 3
-    assert len(daemon.notes("good", "end")) > 5
+    daemon.wait_for(5, "good", "end")
 
 
-def test_a_master_without_file_descriptors_recovers(start_daemon: Start, wait_until: Any) -> None:
+def test_a_master_without_file_descriptors_recovers(start_daemon: Start) -> None:
     daemon = start_daemon({"a": ("idle", {"period": 0.1})})
     (first, *_) = daemon.wait_for(1, "a", "end")
     limits = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
     os.kill(first.pid, signal.SIGKILL)
-    wait_until(lambda: "no_worker" in daemon.log.read_text())
+    eventually(lambda: "no_worker" in daemon.log.read_text(), "the fault to be told")
     resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, limits)
 
-    wait_until(lambda: any(note.pid != first.pid for note in daemon.notes("a", "end")))
+    eventually(lambda: any(note.pid != first.pid for note in daemon.notes("a", "end")), "another worker")
 
 
-def test_workers_are_replaced_after_their_lifetime(start_daemon: Start, wait_until: Any) -> None:
+def test_workers_are_replaced_after_their_lifetime(start_daemon: Start) -> None:
     daemon = start_daemon({"a": ("idle", {"period": 0.05})}, proc_lifetime=0.5)
-    wait_until(lambda: len({note.pid for note in daemon.notes()}) >= 3)
+    eventually(lambda: len({note.pid for note in daemon.notes()}) >= 3, "three workers")
 
     assert "worker_died" not in daemon.log.read_text()
-    wait_until(lambda: len(daemon.children()) == 1)
+    eventually(lambda: len(daemon.children()) == 1, "the old ones to be gone")
 
 
-def test_a_worker_ends_its_run_before_it_is_replaced(start_daemon: Start, tmp_path: Path, wait_until: Any) -> None:
+def test_a_worker_ends_its_run_before_it_is_replaced(start_daemon: Start, tmp_path: Path) -> None:
     daemon = start_daemon({"slow": ("waits", {"period": 600})}, proc_lifetime=0.3)
     (begun,) = daemon.wait_for(1, "slow", "begin")
     time.sleep(0.5)  # past the lifetime
@@ -123,7 +125,7 @@ def test_a_worker_ends_its_run_before_it_is_replaced(start_daemon: Start, tmp_pa
 
     (ended,) = daemon.wait_for(1, "slow", "end")
     assert ended.pid == begun.pid
-    wait_until(lambda: not alive(begun.pid))
+    eventually(lambda: not alive(begun.pid), "the run to be gone")
 
 
 def test_a_killed_worker_is_replaced_and_its_chore_is_due_again(start_daemon: Start, tmp_path: Path) -> None:
@@ -142,7 +144,7 @@ def test_a_chore_learns_that_it_died_before(start_daemon: Start, sync: bool) -> 
 
     (ended,) = daemon.wait_for(1, "once", "end")
     (dying,) = daemon.notes("once", "dying")
-    assert ended.at - dying.at < 10  # the lease and the period of the dead run hold nobody up
+    assert ended.at - dying.at < 300  # the lease and the period of the dead run hold nobody up
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -150,10 +152,9 @@ def test_it_stops_within_seconds_and_leaves_no_process(start_daemon: Start, numb
     daemon = start_daemon({"slow": ("waits", {"period": 600}), "a": ("idle", {"period": 600})}, n_proc=3)
     daemon.wait_for(1, "slow", "begin")
     workers = daemon.children()
-    before = time.monotonic()
 
     assert daemon.stop(number) == 0
-    assert time.monotonic() - before < 4
+    assert "worker_killed" not in daemon.log.read_text()  # which is what a worker gets that takes seconds
     assert len(workers) == 3
     assert [pid for pid in workers if alive(pid)] == []
 
@@ -164,28 +165,28 @@ def test_a_worker_that_does_not_end_is_killed(start_daemon: Start) -> None:
     before = time.monotonic()
 
     assert daemon.stop() == 0
-    assert 4 < time.monotonic() - before < 9
+    assert time.monotonic() - before > 4
     assert not alive(begun.pid)
 
 
-def test_no_worker_outlives_a_killed_master(start_daemon: Start, wait_until: Any) -> None:
+def test_no_worker_outlives_a_killed_master(start_daemon: Start) -> None:
     daemon = start_daemon({"stuck": ("hangs", {"period": 600}), "a": ("idle", {"period": 600})}, n_proc=2)
     daemon.wait_for(1, "stuck", "begin")
     workers = daemon.children()
     daemon.stop(signal.SIGKILL)
 
-    wait_until(lambda: not any(alive(pid) for pid in workers), 5)
+    eventually(lambda: not any(alive(pid) for pid in workers), "the workers to be gone")
 
 
 def test_the_default_chores_bring_a_task_to_its_end(
-    engine: Any, database_url: str, make_world: Any, start_daemon: Start, wait_until: Any
+    engine: Any, database_url: str, make_world: Any, start_daemon: Start
 ) -> None:
     """The daemon as it is shipped: it books what pilots have reported, and completes the task."""
     world = make_world(engine, utc_now).start(20)
     world.hold(20)
     daemon = start_daemon({}, database_url, package="bamboo.daemon.chores")
 
-    wait_until(lambda: world.task_status() == "prepared")
+    eventually(lambda: world.task_status() == "prepared", "the task to be prepared")
     assert daemon.stop() == 0
     assert {row.status for row in world.jobs().values()} == {"finished"}
     assert len(world.catalogue()) == 40
@@ -197,7 +198,7 @@ def test_the_default_chores_bring_a_task_to_its_end(
 
 @pytest.mark.slow
 def test_killing_workers_loses_and_doubles_nothing(
-    engine: Any, database_url: str, make_world: Any, start_daemon: Start, wait_until: Any
+    engine: Any, database_url: str, make_world: Any, start_daemon: Start
 ) -> None:
     """Two daemons with two adders each, whose workers are killed at random while jobs come in."""
     world = make_world(engine, utc_now).start(600)
@@ -206,13 +207,13 @@ def test_killing_workers_loses_and_doubles_nothing(
     daemons = [start_daemon(adders, database_url, package="bamboo.daemon.chores", n_proc=2) for _ in range(2)]
     dice = random.Random(20)
     for n in range(12):
-        wait_until(daemons[n % 2].children)
+        eventually(daemons[n % 2].children, "workers")
         world.hold(50, "failed" if n % 4 == 3 else "finished")
         for pid in dice.sample(daemons[n % 2].children(), k=1):
             os.kill(pid, signal.SIGKILL)
 
     # A job over which an adder was killed twice is left alone for a while.
-    wait_until(lambda: "holding" not in {row.status for row in world.jobs().values()}, 90)
+    eventually(lambda: "holding" not in {row.status for row in world.jobs().values()}, "no job to be held")
     assert [row.status for row in world.jobs().values()].count("finished") == 450
     assert len(world.catalogue()) == 2 * 450 + 150
     assert sum(row.failed_attempts for row in world.inputs().values()) == 150

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from patience import PATIENCE_SECONDS
 
 from bamboo.core.errors import BadSettings
 from bamboo.core.settings import DaemonSection, Settings, load
@@ -232,7 +233,7 @@ def test_what_is_not_provided_is_said_once(tmp_path: Path, sqlite_url: str) -> N
         "sys.exit(run_daemon(load([Path(sys.argv[1])]).settings, sys.argv[2]))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, str(path), sqlite_url], capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", script, str(path), sqlite_url], capture_output=True, text=True, timeout=PATIENCE_SECONDS
     )
 
     assert done.returncode == 0

@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from systems import eventually, processes
+from patience import PATIENCE_SECONDS, eventually
+from systems import processes
 
 N_FILES = 12
 N_WORDS = 42  # in file0.txt to file6.txt
-STOP_SECONDS = 15
+STOP_SECONDS = 60
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def told(folder: Path) -> str:
 
 
 def run(folder: Path, *arguments: str) -> int:
-    return start(folder, *arguments).wait(90)
+    return start(folder, *arguments).wait(PATIENCE_SECONDS)
 
 
 def left_behind(folder: Path) -> list[str]:

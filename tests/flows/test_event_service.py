@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from systems import eventually
+from patience import PATIENCE_SECONDS, eventually
 from werkzeug.serving import make_server
 
 from bamboo.core.checksums import adler32
@@ -122,7 +122,7 @@ class Site(Events):
 
     def run_pilot(self) -> None:
         pilot = self.pilot()
-        assert pilot.wait(60) == 0, self.log()
+        assert pilot.wait(PATIENCE_SECONDS) == 0, self.log()
         self.rounds()
 
     def begun(self) -> list[int]:
@@ -206,7 +206,7 @@ def test_a_pilot_that_is_asked_to_stop_softly_finishes_the_range_in_hand(site: S
         tx.execute(sa.update(t.jobs).values(command_to_pilot="softkill"))
     eventually(lambda: "no more event ranges" in site.log(), "the pilot to hear of it")
     (notes / "hang0").unlink()
-    assert pilot.wait(60) == 0, site.log()
+    assert pilot.wait(PATIENCE_SECONDS) == 0, site.log()
     site.rounds()
     assert site.begun() == [0]
     assert site.states(task) == {"done": 1, "ready": 3}

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from patience import PATIENCE_SECONDS
 from systems import RunningSystem, descendants
 
 from bamboo.admin.state import StateFolder
@@ -41,8 +42,8 @@ def test_a_secret_reaches_its_jobs_and_nothing_else(system: RunningSystem) -> No
     common = {"outputs": ("x.txt",), "n_jobs": 1, "use_secrets": True}
     task = client.run(PAYLOAD, out_ds="user.carol.canary", **common)
     failing = client.run("false", out_ds="user.carol.failing", max_attempt=1, **common)
-    assert task.wait(timeout_seconds=120).is_success
-    failing.wait(timeout_seconds=120)
+    assert task.wait(timeout_seconds=PATIENCE_SECONDS).is_success
+    failing.wait(timeout_seconds=PATIENCE_SECONDS)
     commands = [process.command for process in descendants(system.process.pid)]
     assert len(commands) > 4
     assert not [command for command in commands if CANARY in command or token in command or "eyJ" in command]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 PROGRAM = """
 import os, signal, time
@@ -30,5 +31,7 @@ MOMENTS = {"at work": "os.kill(os.getpid(), signal.{name})", "in a destructor": 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_signal_ends_the_work_and_nothing_is_said_of_it(moment: str, name: str, status: int) -> None:
     program = PROGRAM.replace("{moment}", MOMENTS[moment]).replace("{name}", name)
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
     assert (ended.returncode, ended.stdout, ended.stderr) == (status, "working\n", "")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from systems import KINDS, RunningSystem, eventually
+from patience import PATIENCE_SECONDS, eventually
+from systems import KINDS, RunningSystem
 
 from bamboo.client import Task
 from bamboo.core.states import JOBS, JobState
@@ -112,7 +113,7 @@ def test_the_books_are_right_whatever_is_killed(
         eventually(partial(system.kill_one, kind, rng), f"a {kind} to kill")
         killed[kind] += 1
         eventually(partial(time_for_the_next, done), "progress")
-    info = Task(system.client, task).wait(timeout_seconds=150)
+    info = Task(system.client, task).wait(timeout_seconds=PATIENCE_SECONDS)
     assert info.status == "done", (info, killed)
     assert set(killed) == set(KINDS)
     check_books(engine, task, tmp_path / "locks")
@@ -134,9 +135,9 @@ def test_after_the_power_was_cut_everything_goes_on(
     eventually(lambda: system.client.task_info(task).n_files_finished >= 3, "some progress")
     system.process.send_signal(signal.SIGKILL)
     system.process.wait()
-    eventually(lambda: not system.left_behind(), "all processes to be gone", seconds=10)
+    eventually(lambda: not system.left_behind(), "all processes to be gone")
     system.start()
-    info = Task(system.client, task).wait(timeout_seconds=120)
+    info = Task(system.client, task).wait(timeout_seconds=PATIENCE_SECONDS)
     assert info.status == "done", info
     check_books(open_database(database_url), task, tmp_path / "locks")
     assert system.stop() == 0

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from systems import QUICK, RunningSystem, eventually, processes
+from patience import PATIENCE_SECONDS, eventually
+from systems import QUICK, RunningSystem, processes
 
 from bamboo.client import Task, TaskInfo, TaskSpec
 from bamboo.client.catalogue import entries, expand
@@ -19,7 +20,7 @@ from bamboo.client.parameters import task_parameters
 
 #: Beyond this, the pilot would hold its payload's output in memory.
 PILOT_MEMORY_KB = 120_000
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 300.0
 
 
 @pytest.fixture(scope="module")
@@ -241,9 +242,9 @@ def test_a_killed_task_takes_its_payloads_with_it(system: RunningSystem) -> None
     eventually(lambda: is_running("73.73"), "the payload")
     told = system.run("task", "kill", str(task.task_id))
     assert told.returncode == 0, told.stderr
-    info = task.wait(timeout_seconds=15)
+    info = task.wait(timeout_seconds=PATIENCE_SECONDS)
     assert info.status == "aborted"
-    eventually(lambda: not is_running("73.73"), "the payload to be gone", seconds=10)
+    eventually(lambda: not is_running("73.73"), "the payload to be gone")
     assert set(task.refresh().jobs) == {"cancelled"}
 
 
@@ -281,7 +282,7 @@ def test_finish_ends_the_jobs_and_keeps_what_was_processed(system: RunningSystem
     task, gate = half_done(system, "finish", tmp_path)
     task.finish()
     assert ended(task, "finished").jobs == {"finished": 1, "cancelled": 7}
-    eventually(lambda: not is_running(str(gate)), "the payloads to be gone", seconds=10)
+    eventually(lambda: not is_running(str(gate)), "the payloads to be gone")
 
 
 def test_finish_soft_lets_the_jobs_end(system: RunningSystem, tmp_path: Path) -> None:

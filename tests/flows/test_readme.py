@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_SECONDS
 from systems import RunningSystem
 
 import bamboo
@@ -41,7 +42,7 @@ def test_make_demo(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         (inputs / f"{name}.txt").write_text("some words of a text\n" * 5)
     command = f"{FIRST[0]} VENV={venv} IN={inputs} STATE={tmp_path / 'demo'}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, timeout=180)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "done: 3 files with 15 lines, each accounted for once" in done.stdout
 
@@ -64,7 +65,7 @@ def test_five_minutes_with_it(start_system: Callable[..., RunningSystem], tmp_pa
     (tmp_path / "bamboo-state").symlink_to(system.folder / "state")
     script = "\n".join(["set -e", *FIVE_MINUTES])  # one shell: what `eval` sets is for those that follow
     done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environ, timeout=240
+        ["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environ, timeout=PATIENCE_SECONDS
     )
     assert done.returncode == 0, (done.stdout, done.stderr)
     (task,) = system.client.tasks(user="*")

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from systems import RunningSystem, eventually, processes
+from patience import PATIENCE_SECONDS, eventually
+from systems import RunningSystem, processes
 
 from bamboo.client import connect
 from bamboo.server.serve import usable_port
 from bamboo.sql import migrate
 
-STOP_SECONDS = 10
+STOP_SECONDS = 60
 UNREACHABLE = "postgresql+psycopg://nobody:secret@127.0.0.1:1/nothing"
 
 
@@ -38,7 +39,7 @@ class Operator:
             text=True,
             env=self._environ(),
             cwd=self.folder,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
         )
 
     def start(self, name: str, *command: str) -> None:
@@ -52,7 +53,7 @@ class Operator:
 
     def wait_for(self, name: str, words: str) -> str:
         """The rest of the line in which a part says these words."""
-        text = eventually(lambda: words in self.told(name) and self.told(name), f"{name} to say {words!r}", 20)
+        text = eventually(lambda: words in self.told(name) and self.told(name), f"{name} to say {words!r}")
         return str(text.partition(words)[2].splitlines()[0].strip())
 
     def stop(self, name: str, number: int = signal.SIGTERM) -> int:
@@ -90,7 +91,7 @@ def test_parts_on_their_own_are_a_system(operator: Operator, tmp_path: Path) -> 
     assert stored.returncode == 0, stored.stderr
     operator.start("server", "-m", "bamboo", "server", "--port", "0")
     operator.environ["BAMBOO_URL"] = url = operator.wait_for("server", "serving at ")
-    eventually(lambda: operator.command("queue", "list").returncode == 0, "the server", 20)
+    eventually(lambda: operator.command("queue", "list").returncode == 0, "the server")
     assert operator.command("queue", "set", "Q", "site=HERE", "storage=DISK").returncode == 0
     for part in ("jedi", "daemon"):
         for number in (1, 2):
@@ -101,7 +102,7 @@ def test_parts_on_their_own_are_a_system(operator: Operator, tmp_path: Path) -> 
     operator.start("pilot", str(tmp_path / "pilot.pyz"), *pilot, "-a", str(tmp_path))
 
     task = connect(url, user="alice").run("echo $PandaID > id.txt", outputs=("id.txt",), n_jobs=4)
-    info = task.wait(timeout_seconds=60)
+    info = task.wait(timeout_seconds=PATIENCE_SECONDS)
     assert info.status == "done", info
     assert info.jobs == {"finished": 4}
     ids = [int(Path(file.url.removeprefix("file://localhost")).read_text()) for file in task.outputs()]
@@ -111,14 +112,14 @@ def test_parts_on_their_own_are_a_system(operator: Operator, tmp_path: Path) -> 
     assert ends == dict.fromkeys(ends, 0)
     for name in ends:
         assert "Traceback" not in operator.told(name), operator.told(name)
-    eventually(lambda: not [p for p in processes().values() if str(tmp_path) in p.command], "all to be gone", 5)
+    eventually(lambda: not [p for p in processes().values() if str(tmp_path) in p.command], "all to be gone")
 
 
 @pytest.mark.slow
 def test_up_on_a_database_of_ones_own(postgres_url: str, start_system: Callable[..., RunningSystem]) -> None:
     system = start_system("--db", postgres_url)
     task = system.client.run("echo hello > x.txt", outputs=("x.txt",), n_jobs=2)
-    assert task.wait(timeout_seconds=60).status == "done"
+    assert task.wait(timeout_seconds=PATIENCE_SECONDS).status == "done"
     assert not list((system.folder / "state").glob("*.db"))
     assert system.stop(signal.SIGTERM) == 0
     assert system.left_behind() == []
@@ -164,7 +165,7 @@ def test_a_folder_in_which_a_system_is_up(start_system: Callable[..., RunningSys
     refused(system.run(*command, "--state", str(state)), 7, f"a system is up in {state}", "--state")
     assert (state / "url").read_text() == system.url
     task = system.client.run("echo hello > x.txt", outputs=("x.txt",), n_jobs=1)
-    assert task.wait(timeout_seconds=60).status == "done"
+    assert task.wait(timeout_seconds=PATIENCE_SECONDS).status == "done"
 
 
 EVERY_PART = (("server",), ("jedi",), ("daemon",), ("up",), ("db", "check"), ("db", "upgrade"), ("storage", "list"))

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
-from systems import RunningSystem, descendants, eventually
+from patience import PATIENCE_SECONDS, eventually
+from systems import RunningSystem, descendants
 
 import bamboo
 from bamboo.core.states import JobState
@@ -84,7 +85,7 @@ class PandaClient:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_SECONDS,
             start_new_session=True,  # pbook may kill its whole process group (panda-client.md 8)
         )
         assert "Traceback" not in done.stdout, done.stdout

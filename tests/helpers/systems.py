@@ -8,11 +8,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from patience import PATIENCE_SECONDS, eventually
 
 from bamboo.client import Client, connect
 
@@ -60,15 +61,6 @@ def descendants(pid: int) -> list[Process]:
         below += children
         parents = {process.pid for process in children}
     return below
-
-
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """Wait until `condition()` gives something true, and return it."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.05)
-    return found
 
 
 @dataclass
@@ -128,7 +120,7 @@ class RunningSystem:
             capture_output=True,
             text=True,
             env={**os.environ, "BAMBOO_URL": self.url, "BAMBOO_USER": "alice", "NO_COLOR": "1", **(environ or {})},
-            timeout=180,
+            timeout=PATIENCE_SECONDS,
             **{"cwd": self.folder, **options},
         )
 
@@ -141,7 +133,7 @@ class RunningSystem:
             text=True,
             env={**os.environ, "PATH": path},
             cwd=self.folder,
-            timeout=180,
+            timeout=PATIENCE_SECONDS,
         )
 
     def of_kind(self, kind: str) -> list[Process]:
@@ -169,7 +161,7 @@ class RunningSystem:
     def stop(self, number: int = signal.SIGINT) -> int:
         """Ask it to stop; returns its exit status."""
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE_SECONDS)
 
     def left_behind(self) -> list[Process]:
         """Living processes that have to do with this system's folder."""

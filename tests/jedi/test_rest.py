@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from systems import eventually
+from patience import eventually
 
 from bamboo.core.clock import ManualClock
 from bamboo.jedi.agents import TaskCommando, TaskEnder, TaskRefiner, WatchDog

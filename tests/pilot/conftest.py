@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from bamboo.tests.pilot.scripted_server import QUEUE, ScriptedServer
 
@@ -48,6 +49,6 @@ def run_pilot(start_pilot: Callable[..., subprocess.Popen[str]]) -> Callable[...
     """Run a pilot to its end; gives its exit code."""
 
     def run(*options: str, **more: Any) -> int:
-        return start_pilot(*options, **more).wait(timeout=60)
+        return start_pilot(*options, **more).wait(PATIENCE_SECONDS)
 
     return run

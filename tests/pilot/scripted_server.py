@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE_SECONDS
+
 QUEUE = "TEST_QUEUE"
 
 
@@ -105,7 +107,7 @@ class ScriptedServer:
         (report,) = [report for report in self.updates(pandaid) if report["job_status"] in ("finished", "failed")]
         return report
 
-    def wait_for(self, condition: Callable[[], Any], seconds: float = 20.0) -> None:
+    def wait_for(self, condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until a condition on the calls is true; fails after `seconds`."""
         with self.arrived:
             assert self.arrived.wait_for(condition, seconds), f"not within {seconds} s; calls: {self.states()}"

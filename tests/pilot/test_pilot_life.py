@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from bamboo.pilot.build import build
 from bamboo.pilot.options import parse
@@ -76,9 +77,9 @@ def test_https_with_a_certificate_of_ones_own(
     server = ScriptedServer(tmp_path, certificate)
     try:
         server.script.jobs.append(job(1))
-        assert start_pilot("--url", server.url, "--cacert", str(tmp_path / "cert.pem")).wait(30) == 0
+        assert start_pilot("--url", server.url, "--cacert", str(tmp_path / "cert.pem")).wait(PATIENCE_SECONDS) == 0
         assert server.final()["job_status"] == "finished"
-        assert start_pilot("--url", server.url).wait(30) == 71
+        assert start_pilot("--url", server.url).wait(PATIENCE_SECONDS) == 71
     finally:
         server.close()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from bamboo.pilot.capture import CappedFile, tail
 from bamboo.tests.pilot.scripted_server import ScriptedServer, job
@@ -66,7 +67,7 @@ def test_a_flood_of_output_is_cut_and_the_pilot_stays_small(
     server.wait_for(lambda: any("last words" in report.get("stdout", "") for report in server.updates()))
     memory = Path(f"/proc/{pilot.pid}/status").read_text()
     peak_kb = int(memory.partition("VmHWM:")[2].split()[0])
-    assert pilot.wait(30) == 0
+    assert pilot.wait(PATIENCE_SECONDS) == 0
     assert server.final()["job_status"] == "finished"
     assert server.final()["stdout"].endswith("y\nlast words\n")
     assert peak_kb < 60_000

@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask, request
 from flask.testing import FlaskClient
+from patience import PATIENCE_SECONDS
 from tokens import Issuer
 
 from bamboo.core.clock import ManualClock
@@ -377,7 +378,7 @@ def test_policies_that_make_no_sense_are_refused_at_the_start(issuer: Issuer, do
 def test_the_server_says_once_what_is_wrong(tmp_path: Path, sqlite_url: str) -> None:
     environ = {**os.environ, "BAMBOO_SERVER__TOKEN_AUTHTYPE": "oidc", "BAMBOO_CONFIG": os.devnull}
     command = [sys.executable, "-m", "bamboo", "server", "--port", "0", "--db", sqlite_url]
-    told = subprocess.run(command, capture_output=True, text=True, env=environ, cwd=tmp_path, timeout=60)
+    told = subprocess.run(command, capture_output=True, text=True, env=environ, cwd=tmp_path, timeout=PATIENCE_SECONDS)
     assert told.returncode == 8, told
     assert told.stderr.count("token_keys") == 1
     assert "Traceback" not in told.stderr

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from patience import PATIENCE_SECONDS
 
 from bamboo.core.clock import ManualClock
 from bamboo.core.states import JobState
@@ -107,7 +108,7 @@ def test_each_job_is_given_once(app: Any, world: Any) -> None:
 
     def pilot() -> None:
         client = app.test_client()
-        start.wait(10)
+        start.wait(PATIENCE_SECONDS)
         while True:
             answer = client.post("/api/v1/pilot/acquire_jobs", json={**WORK, "n_jobs": 2}).json
             if not answer["success"]:
@@ -119,7 +120,7 @@ def test_each_job_is_given_once(app: Any, world: Any) -> None:
     for each in pilots:
         each.start()
     for each in pilots:
-        each.join(60)
+        each.join(PATIENCE_SECONDS)
     assert sorted(taken) == sorted(wanted)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from patience import PATIENCE_SECONDS
 
 from bamboo.core.clock import ManualClock
 from bamboo.core.states import JobState, TaskState
@@ -109,7 +110,7 @@ def test_of_submissions_at_one_moment_one_is_entered(app: Any, engine: sa.Engine
 
     def submit() -> None:
         client = app.test_client()
-        start.wait(10)
+        start.wait(PATIENCE_SECONDS)
         headers = {"X-Bamboo-User": "alice", **({"Idempotency-Key": key} if key else {})}
         answers.append(client.post("/api/v1/task/submit", json=captured(), headers=headers).json)
 
@@ -117,7 +118,7 @@ def test_of_submissions_at_one_moment_one_is_entered(app: Any, engine: sa.Engine
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
     assert n_tasks(engine) == 1
     assert sum(answer["success"] for answer in answers) == (6 if key else 1)
 

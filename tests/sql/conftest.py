@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from patience import PATIENCE_SECONDS
 from world import World
 
 from bamboo.core.clock import ManualClock
@@ -41,7 +42,7 @@ def at_once() -> Callable[[int, Callable[[int], Any]], list[Any]]:
         barrier = Barrier(n)
 
         def _one(number: int) -> Any:
-            barrier.wait(10)
+            barrier.wait(PATIENCE_SECONDS)
             return function(number)
 
         with ThreadPoolExecutor(n) as pool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import sqlalchemy as sa
-from systems import eventually
+from patience import PATIENCE_SECONDS, eventually
 
 from bamboo.core.clock import ManualClock
 from bamboo.sql import queues
@@ -48,7 +48,7 @@ def test_what_is_committed_is_seen_and_what_is_undone_or_read_is_not_needed(
 
 def test_what_another_process_writes_is_seen(watch: ChangeWatch, database_url: str) -> None:
     eventually(watch.unchanged, "the database to be quiet")
-    subprocess.run([sys.executable, "-c", WRITER, database_url], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", WRITER, database_url], check=True, timeout=PATIENCE_SECONDS)
     assert not watch.unchanged()
 
 

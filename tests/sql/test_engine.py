@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from patience import PATIENCE_SECONDS
 from world import World
 
 from bamboo.core.clock import utc_now
@@ -64,7 +65,7 @@ def test_readers_do_not_wait_for_a_writer(engine: sa.Engine) -> None:
         queues.set_queue(tx, "Q", {}, now=utc_now())
         reader = threading.Thread(target=read)
         reader.start()
-        reader.join(10)
+        reader.join(PATIENCE_SECONDS)
         assert seen == [0]
     read()
     assert seen == [0, 1]

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from systems import eventually
+from patience import PATIENCE_SECONDS, eventually
 
 from bamboo.server.job_wire import TRANSFORMS
 from bamboo.server.transforms import one_file
@@ -20,7 +20,7 @@ SERVER = Path(__file__).parents[1] / "server" / "serving.py"
 
 def get(url: str) -> bytes:
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - our own http:// address
+        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:  # noqa: S310 - our own http:// address
             return bytes(answer.read())
     except OSError:
         return b""
