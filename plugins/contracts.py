@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -21,9 +22,16 @@ T = TypeVar("T")
 
 def from_row(kind: type[T], row: sa.Row[Any], **more: Any) -> T:
     """A view of a database row: the attributes of `kind` that the row has."""
-    given = row._mapping
-    names = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
-    return kind(**{name: given[name] for name in names if name in given and name not in more}, **more)
+    places = _places(kind, row._fields)  # type: ignore[arg-type]
+    found = {name: row[place] for name, place in places if name not in more}
+    return kind(**found, **more)
+
+
+@lru_cache(maxsize=256)
+def _places(kind: type[Any], names: tuple[str, ...]) -> list[tuple[str, int]]:
+    """Which attributes a row with columns of these names has, and where."""
+    attributes = {entry.name for entry in fields(kind)}
+    return [(name, place) for place, name in enumerate(names) if name in attributes]
 
 
 def _nobody(section: str, hook: str, vo: str, label: str, **data: Any) -> Any:

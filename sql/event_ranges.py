@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.states import EVENTS, LEASED, EventState
+from . import bulk
 from .jobs import batches
 from .tables import datasets, events, files, jobs, tasks
 
@@ -96,8 +97,7 @@ def give(tx: sa.Connection, new: Sequence[NewRanges]) -> None:
         if one.fileid not in known
         for first, last in one.spans
     ]
-    if rows:
-        tx.execute(sa.insert(events), rows)
+    bulk.insert(tx, events, rows)
     open_again = (EventState.READY, *WAITING_FOR_A_JOB)
     gifts = [{"the_file": fileid, "the_job": by_file[fileid].pandaid} for fileid in sorted(known)]
     if gifts:

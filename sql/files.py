@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.states import INPUT_FILES, InputFileState
-from . import event_ranges
+from . import bulk, event_ranges
 from .jobs import batches
 from .retries import has_needs
 from .tables import datasets, files, tasks
@@ -21,8 +21,7 @@ def insert_new(
     known = entered(tx, datasetid, [row["lfn"] for row in rows])
     common = {"jeditaskid": jeditaskid, "datasetid": datasetid, "status": InputFileState.READY}
     new = [{**common, **row} for row in rows if row["lfn"] not in known]
-    if new:
-        tx.execute(sa.insert(files), new)
+    bulk.insert(tx, files, new)
     return new
 
 

@@ -9,9 +9,11 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from ..core.errors import Stale
 from ..core.states import InputFileState, JobState, OutputFileState
+from . import bulk
 from . import datasets as datasets_sql
 from .jobs import JobRef, log_created
 from .tables import files, job_files, job_params, jobs
@@ -44,13 +46,13 @@ def insert_jobs(
         "modified_at": now,
         "state_changed_at": now,
     }
-    returned = tx.execute(
-        sa.insert(jobs).returning(jobs.c.pandaid, sort_by_parameter_order=True),
-        [{**stamps, **job.columns} for job in new],
+    ids = bulk.take_ids(tx, jobs.c.pandaid, len(new))
+    bulk.insert(
+        tx, jobs, [{"pandaid": pandaid, **stamps, **job.columns} for pandaid, job in zip(ids, new, strict=True)]
     )
-    ids = [int(pandaid) for (pandaid,) in returned]
-    tx.execute(
-        sa.insert(job_params),
+    bulk.insert(
+        tx,
+        job_params,
         [{"pandaid": pandaid, "job_parameters": job.parameters} for pandaid, job in zip(ids, new, strict=True)],
     )
     _give_inputs(tx, ids, new)
@@ -60,8 +62,7 @@ def insert_jobs(
         for state, part in ((InputFileState.RUNNING, job.inputs), (OutputFileState.RUNNING, job.outputs))
         for row in part
     ]
-    if rows:
-        tx.execute(sa.insert(job_files), rows)
+    bulk.insert(tx, job_files, rows)
     datasets_sql.add_counts(tx, _counts(new), now=now)
     created = [JobRef(pandaid, job.columns["attempt_nr"], status) for pandaid, job in zip(ids, new, strict=True)]
     log_created(tx, created, actor=actor, why=why, now=now)
@@ -92,13 +93,38 @@ def _give_inputs(tx: sa.Connection, ids: Sequence[int], new: Sequence[NewJob]) -
     ]
     if not gifts:
         return
-    statement = (
-        sa.update(files)
-        .where(files.c.fileid == sa.bindparam("the_file"), files.c.status == InputFileState.READY)
-        .values(status=InputFileState.RUNNING, pandaid=sa.bindparam("the_job"), attempt_nr=sa.bindparam("the_attempt"))
-    )
-    if tx.execute(statement, gifts).rowcount != len(gifts):
+    if tx.dialect.name == "postgresql":
+        given = {name: [gift[name] for gift in gifts] for name in gifts[0]}
+        n_given = tx.execute(_GIVE_ALL, given).rowcount
+    else:
+        n_given = tx.execute(_GIVE_EACH, gifts).rowcount
+    if n_given != len(gifts):
         raise Stale("some inputs were taken by somebody else")
+
+
+def _giving(fileid: Any, pandaid: Any, attempt_nr: Any) -> Any:
+    return (
+        sa.update(files)
+        .where(files.c.fileid == fileid, files.c.status == InputFileState.READY)
+        .values(status=InputFileState.RUNNING, pandaid=pandaid, attempt_nr=attempt_nr)
+        .prefix_with("/* generation.give_inputs */")
+    )
+
+
+def _gifts() -> Any:
+    """The gifts as a table with three columns, from three lists."""
+    names = ("the_file", "the_job", "the_attempt")
+    lists = [sa.bindparam(name, type_=ARRAY(sa.BigInteger)) for name in names]
+    return (
+        sa.func.unnest(*lists)
+        .table_valued(*(sa.column(name, sa.BigInteger) for name in names), name="gifts")
+        .render_derived()
+    )
+
+
+_GIFTS = _gifts()
+_GIVE_ALL = _giving(_GIFTS.c.the_file, _GIFTS.c.the_job, _GIFTS.c.the_attempt)
+_GIVE_EACH = _giving(sa.bindparam("the_file"), sa.bindparam("the_job"), sa.bindparam("the_attempt"))
 
 
 def _counts(new: Sequence[NewJob]) -> dict[int, dict[str, int]]:

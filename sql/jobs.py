@@ -13,6 +13,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from ..core.errors import IllegalTransition, NotFound, Stale
 from ..core.states import JOBS, LEASED, JobState
+from . import bulk
 from .engine import skip_locked
 from .tables import job_events, jobs
 
@@ -95,8 +96,7 @@ def move_jobs(
         for pandaid, attempt_nr in tx.execute(statement):
             moved.append(JobRef(pandaid, attempt_nr, to))
             lines.append(_line(pandaid, attempt_nr, before[pandaid].status, to, actor, why, now, request_id))
-    if lines:
-        tx.execute(sa.insert(job_events), lines)
+    bulk.insert(tx, job_events, lines)
     return moved
 
 
@@ -132,11 +132,11 @@ def _line(
 
 def log_created(tx: sa.Connection, created: Sequence[JobRef], *, actor: str, why: str, now: datetime) -> None:
     """Enter the first line of each job's log."""
-    if created:
-        tx.execute(
-            sa.insert(job_events),
-            [_line(job.pandaid, job.attempt_nr, None, job.status, actor, why, now, None) for job in created],
-        )
+    bulk.insert(
+        tx,
+        job_events,
+        [_line(job.pandaid, job.attempt_nr, None, job.status, actor, why, now, None) for job in created],
+    )
 
 
 def claim(

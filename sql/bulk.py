@@ -1,0 +1,87 @@
+"""Many rows at once: COPY on PostgreSQL, one prepared statement for all of them elsewhere.
+
+SQLAlchemy compiles and converts row by row; here each column's conversion is looked up once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+_Convert = Callable[[Any], Any]
+
+#: Up to here a plain INSERT costs less than the round trips of a COPY.
+FEW = 16
+
+
+def take_ids(tx: sa.Connection, column: sa.Column[int], n: int) -> list[int]:
+    """`n` new values of a numbered primary key, in order, which nobody else gets.
+
+    On SQLite the numbers are only reserved by the rows that are entered in the same transaction.
+    """
+    names = {"the_table": column.table.name, "the_column": column.name, "n": n}
+    if tx.dialect.name == "postgresql":
+        return sorted(tx.scalars(_NEXT_VALUES, names))
+    last = tx.scalar(_LAST_VALUE, {"the_table": column.table.name}) or 0
+    return list(range(last + 1, last + 1 + n))
+
+
+_NEXT_VALUES = sa.text(
+    "SELECT nextval(pg_get_serial_sequence(:the_table, :the_column)) FROM generate_series(1, :n) /* bulk.take_ids */"
+)
+_LAST_VALUE = sa.text("SELECT seq FROM sqlite_sequence WHERE name = :the_table /* bulk.take_ids */")
+
+
+def insert(tx: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Enter rows that all name the same columns; the others get what the database has as their default."""
+    if len(rows) < FEW:
+        if rows:
+            tx.execute(sa.insert(table), list(rows))
+        return
+    columns = [table.c[name] for name in rows[0]]
+    converted = _converted(tx.dialect, columns, rows)
+    names = ", ".join(tx.dialect.identifier_preparer.format_column(column) for column in columns)
+    into = f"{tx.dialect.identifier_preparer.format_table(table)} ({names})"
+    if tx.dialect.name == "postgresql":
+        _copy(tx, f"COPY {into} FROM STDIN", converted)
+        return
+    mark = "?" if tx.dialect.paramstyle == "qmark" else "%s"
+    statement = f"INSERT INTO {into} VALUES ({', '.join([mark] * len(columns))})"  # noqa: S608 - names of our own tables
+    tx.exec_driver_sql(statement, converted)
+
+
+def _copy(tx: sa.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """COPY, which SQLAlchemy does not know; its errors become the ones that callers know."""
+    errors: Any = tx.dialect.loaded_dbapi
+    cursor: Any = tx.connection.cursor()
+    try:
+        with cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except errors.Error as error:
+        raise sa.exc.DBAPIError.instance(statement, None, error, errors.Error, dialect=tx.dialect) from error
+
+
+def _converted(
+    dialect: sa.Dialect, columns: Sequence[sa.Column[Any]], rows: Sequence[Mapping[str, Any]]
+) -> list[tuple[Any, ...]]:
+    """The rows as tuples of what the driver takes. Made a column at a time, most of which need no conversion."""
+    made: list[Sequence[Any]] = []
+    for column in columns:
+        name, convert = column.name, _conversion(dialect, column)
+        values = [row[name] for row in rows]
+        if convert is not None:
+            first = values[0]
+            if all(value is first for value in values):  # the moment, say, that all rows are entered at
+                values = [convert(first)] * len(values)
+            else:
+                values = [convert(value) for value in values]
+        made.append(values)
+    return list(zip(*made, strict=True))
+
+
+def _conversion(dialect: sa.Dialect, column: sa.Column[Any]) -> _Convert | None:
+    convert: _Convert | None = column.type.dialect_impl(dialect).bind_processor(dialect)
+    return convert
