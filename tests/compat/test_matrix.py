@@ -151,12 +151,17 @@ def test_scenario(scenario: Scenario, corner: Corner, board_on: Callable[[str], 
 
 
 def kill(board: Board, submitted: Submitted, pilot: str) -> None:
-    """The user has the task killed: the payload ends, and the pilot reports what there was."""
+    """The user has the task killed: the payload ends, and the pilot reports what there was.
+
+    PanDA's pilot saves no log when it hears of the kill in the answer to its first report, that the payload runs: so
+    that report comes before the kill. It ends the payload's shell only; what the shell ran goes with the pilot itself.
+    """
     eventually(lambda: board.runs(pilot, STAYS), "the payload to run", END_SECONDS)
+    (job,) = Task(board.site.client, submitted.task).jobs()
+    eventually(lambda: board.site.client.job(job.job_id).status == "running", "the pilot to say so")
     submitted.user.kill(submitted.task)
     assert board.end_of(submitted) == "aborted"
     eventually(lambda: not board.runs(pilot, STAYS), "the payload to be gone")
-    (job,) = Task(board.site.client, submitted.task).jobs()
     eventually(lambda: board.site.client.job(job.job_id).status == "cancelled", "the pilot's last report")
     eventually(lambda: board.site.logs(f"{submitted.out_ds}.log"), "the log")
 
