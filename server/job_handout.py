@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from pydantic import BeforeValidator, Field
 
 from ..core.errors import Fault, Invalid
-from ..sql import accounting, job_queries, queues
+from ..sql import claims, job_queries, queues
 from ..sql import jobs as jobs_sql
 from .bodies import WireBody
 from .context import context, request_id
@@ -54,10 +54,10 @@ class WorkWanted(WireBody):
         """The queue: pilots name it twice, Harvester as `site_name` alone and a host as the other."""
         return self.site_name or self.computing_element
 
-    def claim(self, key: str | None, shares: tuple[str, ...] = ()) -> jobs_sql.Claim:
+    def claim(self, key: str | None, shares: tuple[str, ...] = ()) -> claims.Claim:
         """What to look for in the table, in the order of these shares."""
         label = self.prod_source_label or ""
-        return jobs_sql.Claim(
+        return claims.Claim(
             queue=self.queue,
             labels=LABELS.get(label, (label,)),
             memory_mb=self.memory,
@@ -93,10 +93,10 @@ def hand_out(
     order = context().share_order
     claim = wanted.claim(key, order(wanted.queue))
     with context().writing() as tx:
-        taken = jobs_sql.claimed_before(tx, wanted.queue, key) if key and is_repeated else []
+        taken = claims.claimed_before(tx, wanted.queue, key) if key and is_repeated else []
         for job in taken:  # the pilot counts its lease from this request on
             jobs_sql.renew(tx, jobs_sql.ref(job), lease_until=until, now=now)
-        claimed = [] if taken else jobs_sql.claim(tx, claim, lease_until=until, now=now, request_id=request_id())
+        claimed = [] if taken else claims.claim(tx, claim, lease_until=until, now=now, request_id=request_id())
         if not taken and not claimed:
             queues.get_queue(tx, wanted.queue)  # a pilot at a queue that does not exist must hear of it
         definitions = _definitions(tx, taken or claimed, terms) if taken or claimed else []
@@ -109,21 +109,20 @@ def hand_out(
 
 def _definitions(tx: sa.Connection, taken: Sequence[Any], terms: Terms) -> list[dict[str, Any]]:
     ids = [job.pandaid for job in taken]
-    files, parameters = accounting.job_files_of(tx, ids), job_queries.parameters_of(tx, ids)
+    files = claims.files_to_move(tx, ids)
     contained = {job.jeditaskid for job in taken if job.container_name}
     steps: Mapping[int, Any] = job_queries.multi_steps_of(tx, contained) if contained else {}
     box = context().secret_box
     secrets = box.for_jobs(tx, taken) if box else {}
-    idle = job_queries.may_idle(tx, {job.jeditaskid for job in taken})
     return [
         job_dictionary(
             job,
-            parameters.get(job.pandaid, ""),
+            job.job_parameters or "",
             files[job.pandaid],
             terms,
             multi_step=steps.get(job.jeditaskid),
             secrets=secrets.get(job.pandaid),
-            may_idle=job.jeditaskid in idle,
+            may_idle=bool(job.split_rule.get("noLoopingCheck")),
         )
         for job in taken
     ]

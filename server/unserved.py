@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ..core.gates import gate_rows
 from ..sql import claim_gates, decisions
-from ..sql.jobs import Claim
+from ..sql.claims import Claim
 from .sightings import EVERY
 
 ACTOR = "dispatcher"

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from ..core.gates import GateCount
 from ..core.states import JOBS, QUEUED, JobState
-from .jobs import LIMITS, Claim, limits_of, limits_set
+from .claims import LIMITS, Claim, limits_of, limits_set
 from .tables import jobs
 
 #: What a limit is about, by its name: what is told of it.

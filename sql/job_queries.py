@@ -23,7 +23,6 @@ from .tables import (
     job_reports,
     jobs,
     task_params,
-    tasks,
 )
 
 REPORTED_COLUMNS = ("pandaid", "jeditaskid", "attempt_nr", "status", "reported_status", "command_to_pilot", "pilot_id")
@@ -103,12 +102,6 @@ def parameters_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, str]:
         statement = sa.select(job_params).where(job_params.c.pandaid.in_(list(some)))
         found.update({row.pandaid: row.job_parameters for row in tx.execute(statement)})
     return found
-
-
-def may_idle(tx: sa.Connection, jeditaskids: Collection[int]) -> set[int]:
-    """Those tasks whose jobs are not ended when they do nothing for long."""
-    statement = sa.select(tasks.c.jeditaskid, tasks.c.split_rule).where(tasks.c.jeditaskid.in_(list(jeditaskids)))
-    return {row.jeditaskid for row in tx.execute(statement) if row.split_rule.get("noLoopingCheck")}
 
 
 def multi_steps_of(tx: sa.Connection, jeditaskids: Collection[int]) -> dict[int, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from .tables import job_metadata, job_reports
 
@@ -22,7 +24,12 @@ def store_metadata(tx: sa.Connection, pandaid: int, jeditaskid: int, text: str) 
 
 
 def _put(tx: sa.Connection, table: sa.Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    # Only the holder of the job's row lock writes here, so nobody can come between the two statements.
-    where = [table.c[name] == value for name, value in key.items()]
-    if tx.execute(sa.update(table).where(*where).values(**values)).rowcount == 0:
-        tx.execute(sa.insert(table).values(**key, **values))
+    tx.execute(_upsert(tx.dialect.name, table, tuple(key), frozenset(values)), {**key, **values})
+
+
+@lru_cache
+def _upsert(dialect: str, table: sa.Table, key: tuple[str, ...], names: frozenset[str]) -> Any:
+    """Enter a row with these columns, or set them in the one that there is: put together once for each set of them."""
+    insert = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    given = insert.values({name: sa.bindparam(name) for name in (*key, *sorted(names))})
+    return given.on_conflict_do_update(index_elements=key, set_={name: given.excluded[name] for name in sorted(names)})

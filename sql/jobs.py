@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -30,26 +30,6 @@ class JobRef:
     status: JobState
 
 
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """What a pilot asks for. A limit of 0 means that the pilot set none."""
-
-    queue: str
-    labels: tuple[str, ...] = ()  # production source labels; empty: any
-    memory_mb: int = 0
-    disk_mb: int = 0
-    remaining_seconds: int = 0
-    resource_type: str | None = None
-    working_group: str | None = None
-    limit: int = 1
-    shares: tuple[str, ...] = ()  # global shares, the one whose turn it is first; jobs of others come after them
-    key: str | None = None
-    pilot_id: str | None = None
-    node: str | None = None
-    scheduler_id: str | None = None
-    worker_id: str | None = None
-
-
 def batches(items: Sequence[Any], size: int = BATCH) -> Iterable[Sequence[Any]]:
     """`items` in slices that fit one statement."""
     for start in range(0, len(items), size):
@@ -73,12 +53,9 @@ def move_jobs(
     Returns the jobs that moved; those that somebody else moved first are left alone. `new_attempt` raises the attempt
     number, so that the former holder can write no more. `also` sets further columns. Raises `IllegalTransition`.
     """
+    values: dict[str, Any] = {}
     for status in {job.status for job in held}:
-        if not JOBS.allows(status, to):
-            raise IllegalTransition(f"jobs may not go from {status} to {to}")
-    values: dict[str, Any] = {"status": to, "modified_at": now, "state_changed_at": now, **also}
-    if to not in LEASED:
-        values["lease_until"] = None
+        values = _values_of_step(status, to, now, also)
     if new_attempt:
         values["attempt_nr"] = jobs.c.attempt_nr + 1
     moved: list[JobRef] = []
@@ -100,12 +77,79 @@ def move_jobs(
     return moved
 
 
-def move_job(tx: sa.Connection, held: JobRef, to: JobState, **how: Any) -> JobRef:
-    """`move_jobs` for one job; raises `Stale` when somebody else moved it first."""
-    moved = move_jobs(tx, [held], to, **how)
-    if not moved:
+def move_job(
+    tx: sa.Connection,
+    held: JobRef,
+    to: JobState,
+    *,
+    actor: str,
+    why: str,
+    now: datetime,
+    request_id: str | None = None,
+    new_attempt: bool = False,
+    **also: Any,
+) -> JobRef:
+    """`move_jobs` for one job; raises `Stale` when somebody else moved it first.
+
+    On PostgreSQL the step and its line in the log are one statement.
+    """
+    values = _values_of_step(held.status, to, now, also)
+    step = _step(frozenset(values), new_attempt)
+    line = _line(held.pandaid, held.attempt_nr, held.status, to, actor, why, now, request_id)
+    given = {
+        **{f"the_{name}": value for name, value in values.items()},
+        **{f"of_{name}": value for name, value in line.items()},
+    }
+    if tx.dialect.name == "postgresql":
+        attempt_nr = tx.scalar(_step_and_log(frozenset(values), new_attempt), given)
+    else:
+        attempt_nr = tx.scalar(step, given)
+        if attempt_nr is not None:
+            tx.execute(sa.insert(job_events), {**line, "attempt_nr": attempt_nr})
+    if attempt_nr is None:
         raise Stale(f"job {held.pandaid} is no longer attempt {held.attempt_nr} in state {held.status}")
-    return moved[0]
+    return JobRef(held.pandaid, int(attempt_nr), to)
+
+
+def _values_of_step(held: JobState, to: JobState, now: datetime, also: Mapping[str, Any]) -> dict[str, Any]:
+    """What a step sets. Raises `IllegalTransition`."""
+    if not JOBS.allows(held, to):
+        raise IllegalTransition(f"jobs may not go from {held} to {to}")
+    values: dict[str, Any] = {"status": to, "modified_at": now, "state_changed_at": now, **also}
+    if to not in LEASED:
+        values["lease_until"] = None
+    return values
+
+
+@lru_cache
+def _step(names: frozenset[str], new_attempt: bool) -> ReturningUpdate[Any]:
+    """The step of one job that sets these columns: put together once, for most reports are a step."""
+    fence = (jobs.c[name] == sa.bindparam(f"of_{named}") for name, named in _FENCE.items())
+    values: dict[str, Any] = {name: sa.bindparam(f"the_{name}") for name in sorted(names)}
+    if new_attempt:
+        values["attempt_nr"] = jobs.c.attempt_nr + 1
+    return sa.update(jobs).where(*fence).values(values).returning(jobs.c.attempt_nr).prefix_with("/* jobs.move */")
+
+
+_FENCE = {"pandaid": "pandaid", "attempt_nr": "attempt_nr", "status": "old_status"}
+
+
+@lru_cache
+def _step_and_log(names: frozenset[str], new_attempt: bool) -> Any:
+    moved = _step(names, new_attempt).cte("moved")
+    columns = [column for column in job_events.c if column.name in _LINE]
+    values = [
+        moved.c.attempt_nr if column.name == "attempt_nr" else sa.bindparam(f"of_{column.name}", type_=column.type)
+        for column in columns
+    ]
+    return (
+        sa.insert(job_events)
+        .from_select(columns, sa.select(*values).select_from(moved))
+        .returning(job_events.c.attempt_nr)
+    )
+
+
+_LINE = ("pandaid", "attempt_nr", "old_status", "new_status", "actor", "why", "request_id", "at")
 
 
 def _line(
@@ -137,127 +181,6 @@ def log_created(tx: sa.Connection, created: Sequence[JobRef], *, actor: str, why
         job_events,
         [_line(job.pandaid, job.attempt_nr, None, job.status, actor, why, now, None) for job in created],
     )
-
-
-def claim(
-    tx: sa.Connection, wanted: Claim, *, lease_until: datetime, now: datetime, request_id: str | None = None
-) -> list[sa.Row[Any]]:
-    """Give the best activated jobs of a queue to a pilot, in one statement, and return their rows.
-
-    The best is that of the first share that has one, and in a share that of the highest priority (manual ch. 14.4).
-    Jobs that others claim are passed over.
-    """
-    given = {
-        "the_limit": wanted.limit,
-        "the_lease": lease_until,
-        "the_moment": now,
-        **{f"the_{name}": getattr(wanted, name) for name in ("key", "pilot_id", "node", "scheduler_id", "worker_id")},
-        **limits_of(wanted),
-        **{f"the_share_{turn}": share for turn, share in enumerate(wanted.shares)},
-    }
-    rows = tx.execute(_claim_statement(frozenset(limits_set(wanted)), len(wanted.shares)), given).all()
-    taken = sorted(rows, key=lambda job: (-job.current_priority, job.pandaid))
-    if taken:
-        tx.execute(
-            sa.insert(job_events),
-            [
-                _line(
-                    job.pandaid,
-                    job.attempt_nr,
-                    JobState.ACTIVATED,
-                    JobState.SENT,
-                    wanted.pilot_id or "pilot",
-                    f"claimed on {wanted.node or 'an unnamed node'}",
-                    now,
-                    request_id,
-                )
-                for job in taken
-            ],
-        )
-    return taken
-
-
-#: What a pilot may limit its request by, and the condition that a job then has to meet.
-LIMITS: dict[str, sa.ColumnElement[bool]] = {
-    "labels": jobs.c.prod_source_label.in_(sa.bindparam("the_labels", expanding=True)),
-    "memory_mb": jobs.c.min_ram_count_mb <= sa.bindparam("the_memory_mb"),
-    "disk_mb": jobs.c.max_disk_count_mb <= sa.bindparam("the_disk_mb"),
-    "remaining_seconds": jobs.c.max_walltime_seconds <= sa.bindparam("the_remaining_seconds"),
-    "resource_type": jobs.c.resource_type == sa.bindparam("the_resource_type"),
-    "working_group": jobs.c.working_group == sa.bindparam("the_working_group"),
-}
-
-
-def limits_set(wanted: Claim) -> list[str]:
-    """The limits that a pilot has set, in the order of `LIMITS`."""
-    return [name for name in LIMITS if getattr(wanted, name)]
-
-
-def limits_of(wanted: Claim) -> dict[str, Any]:
-    """The parameters of the conditions that a claim makes: its queue, and the limits that are set."""
-    values = {name: getattr(wanted, name) for name in limits_set(wanted)}
-    named = {f"the_{name}": list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-    return {"the_queue": wanted.queue, **named}
-
-
-@lru_cache
-def _claim_statement(limits: frozenset[str], n_shares: int) -> ReturningUpdate[Any]:
-    """The claim with these limits and so many shares in order: put together once, for that costs more than to run it.
-
-    A CTE, because PostgreSQL may run a bare LIMIT sub-query more than once.
-    """
-    suitable = [
-        jobs.c.status == JobState.ACTIVATED,
-        jobs.c.queue == sa.bindparam("the_queue"),
-        *(condition for name, condition in LIMITS.items() if name in limits),
-    ]
-    best = _best(suitable, n_shares).cte("best")
-    moments = ("heartbeat_at", "modified_at", "state_changed_at")
-    names = {"claim_key": "key", **{name: name for name in ("pilot_id", "node", "scheduler_id", "worker_id")}}
-    return (
-        sa.update(jobs)
-        .where(jobs.c.pandaid.in_(sa.select(best.c.pandaid)))
-        .values(
-            status=JobState.SENT,
-            lease_until=sa.bindparam("the_lease"),
-            **{column: sa.bindparam("the_moment") for column in moments},
-            **{column: sa.bindparam(f"the_{name}") for column, name in names.items()},
-        )
-        .returning(*jobs.c)
-        .prefix_with("/* jobs.claim */")
-    )
-
-
-def _best(suitable: Sequence[sa.ColumnElement[bool]], n_shares: int) -> sa.Select[Any]:
-    """The ids of the best suitable jobs: a branch for each share in turn, and one for all others.
-
-    Databases walk the branches of a UNION ALL one after the other until the limit is reached, so that a claim costs one
-    look into the index for each share that has nothing at the queue, and locks no job that it does not take.
-    """
-    shares: list[sa.ColumnElement[str]] = [
-        sa.bindparam(f"the_share_{turn}", type_=sa.String) for turn in range(n_shares)
-    ]
-    if not shares:
-        return _branch(suitable)
-    first = [_branch([*suitable, jobs.c.gshare == share]).subquery() for share in shares]
-    rest = _branch([*suitable, jobs.c.gshare.not_in(shares)]).subquery()
-    together = sa.union_all(*(sa.select(branch.c.pandaid) for branch in [*first, rest])).subquery("in_turn")
-    return sa.select(together.c.pandaid).limit(sa.bindparam("the_limit", type_=sa.Integer))
-
-
-def _branch(suitable: Sequence[sa.ColumnElement[bool]]) -> sa.Select[Any]:
-    return skip_locked(
-        sa.select(jobs.c.pandaid)
-        .where(*suitable)
-        .order_by(jobs.c.current_priority.desc(), jobs.c.pandaid)
-        .limit(sa.bindparam("the_limit", type_=sa.Integer))
-    )
-
-
-def claimed_before(tx: sa.Connection, queue: str, key: str) -> list[sa.Row[Any]]:
-    """The jobs that the request named `key` has taken already, and of which the pilot has not yet spoken."""
-    statement = sa.select(jobs).where(jobs.c.status == JobState.SENT, jobs.c.queue == queue, jobs.c.claim_key == key)
-    return list(tx.execute(statement.order_by(jobs.c.pandaid)))
 
 
 def renew(tx: sa.Connection, held: JobRef, *, lease_until: datetime, now: datetime, **also: Any) -> bool:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from bamboo.core.clock import Clock
 from bamboo.core.states import JobState, OutputDatasetState, TaskState
-from bamboo.sql import accounting, datasets, files, generation, jobs, queues, tasks
+from bamboo.sql import accounting, claims, datasets, files, generation, jobs, queues, tasks
 from bamboo.sql import tables as t
 
 
@@ -129,8 +129,8 @@ class World:
         """Have pilots take jobs."""
         now = self.clock()
         with self.engine.begin() as tx:
-            wanted = jobs.Claim(queue=queue, limit=n, pilot_id="p", node="n")
-            taken = jobs.claim(tx, wanted, lease_until=now + timedelta(minutes=30), now=now)
+            wanted = claims.Claim(queue=queue, limit=n, pilot_id="p", node="n")
+            taken = claims.claim(tx, wanted, lease_until=now + timedelta(minutes=30), now=now)
         return [jobs.ref(row) for row in taken]
 
     def move(self, held: Sequence[jobs.JobRef], *states: JobState, **also: Any) -> list[jobs.JobRef]:

@@ -16,7 +16,7 @@ from bamboo.core.clock import ManualClock
 from bamboo.core.shares import Share
 from bamboo.core.states import JobState
 from bamboo.server.share_order import ORDER_SECONDS, ShareOrder
-from bamboo.sql import counts, jobs, shares
+from bamboo.sql import claims, counts, jobs, shares
 from bamboo.sql import tables as t
 
 WORK = {"computing_element": "LOCAL"}
@@ -65,9 +65,9 @@ def ask(engine: sa.Engine, clock: ManualClock) -> Callable[[ShareOrder], list[st
     """Has a pilot ask a server process; gives the shares of the jobs it gets."""
 
     def _ask(order: ShareOrder) -> list[str]:
-        wanted = jobs.Claim(queue="LOCAL", shares=order("LOCAL"))
+        wanted = claims.Claim(queue="LOCAL", shares=order("LOCAL"))
         with engine.begin() as tx:
-            taken = jobs.claim(tx, wanted, lease_until=clock() + timedelta(hours=1), now=clock())
+            taken = claims.claim(tx, wanted, lease_until=clock() + timedelta(hours=1), now=clock())
         order.note(taken, clock())
         return [job.gshare for job in taken]
 

@@ -12,7 +12,7 @@ from world import World
 
 from bamboo.core.clock import ManualClock
 from bamboo.core.states import JobState
-from bamboo.sql import jobs
+from bamboo.sql import claims, jobs
 from bamboo.sql import tables as t
 
 
@@ -20,8 +20,8 @@ def claim(world: World, **wanted: Any) -> list[int]:
     """The ids of jobs that a pilot gets."""
     now = world.clock()
     with world.engine.begin() as tx:
-        taken = jobs.claim(
-            tx, jobs.Claim(**{"queue": "Q", "limit": 9, **wanted}), lease_until=now + timedelta(minutes=30), now=now
+        taken = claims.claim(
+            tx, claims.Claim(**{"queue": "Q", "limit": 9, **wanted}), lease_until=now + timedelta(minutes=30), now=now
         )
     return [row.pandaid for row in taken]
 
@@ -76,12 +76,12 @@ def test_a_repeated_request_finds_what_it_has_taken(world: World) -> None:
     first = claim(world, key="k1", limit=2)
     claim(world, key="k2")
     with world.engine.connect() as tx:
-        again = jobs.claimed_before(tx, "Q", "k1")
+        again = claims.claimed_before(tx, "Q", "k1")
         assert [row.pandaid for row in again] == first
-        assert jobs.claimed_before(tx, "OTHER", "k1") == []
+        assert claims.claimed_before(tx, "OTHER", "k1") == []
     world.move([jobs.ref(again[0])], JobState.STARTING)
     with world.engine.connect() as tx:
-        assert [row.pandaid for row in jobs.claimed_before(tx, "Q", "k1")] == first[1:]
+        assert [row.pandaid for row in claims.claimed_before(tx, "Q", "k1")] == first[1:]
 
 
 def test_eight_pilots_at_once_get_each_job_once(world: World, at_once: Callable[..., Any]) -> None:
@@ -99,12 +99,12 @@ def test_eight_pilots_at_once_get_each_job_once(world: World, at_once: Callable[
 
 def test_a_pilot_does_not_wait_for_another_ones_claim(postgres: World) -> None:
     first, second = postgres.start(2).generate(2)
-    wanted, now = jobs.Claim(queue="Q"), postgres.clock()
+    wanted, now = claims.Claim(queue="Q"), postgres.clock()
     with postgres.engine.begin() as slow:
-        (taken,) = jobs.claim(slow, wanted, lease_until=now, now=now)
+        (taken,) = claims.claim(slow, wanted, lease_until=now, now=now)
         with postgres.engine.begin() as quick:
             quick.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
-            (other,) = jobs.claim(quick, wanted, lease_until=now, now=now)
+            (other,) = claims.claim(quick, wanted, lease_until=now, now=now)
     assert (taken.pandaid, other.pandaid) == (first, second)
 
 
@@ -157,8 +157,8 @@ def test_a_claim_walks_its_index_however_many_jobs_there_are(postgres: World) ->
     postgres.start(1).generate(1)
     fill(postgres, 20_000)
     now = postgres.clock()
-    wanted = jobs.Claim(queue="Q3", labels=("user",), memory_mb=4000)
-    plan = explained(postgres, lambda tx: jobs.claim(tx, wanted, lease_until=now, now=now))
+    wanted = claims.Claim(queue="Q3", labels=("user",), memory_mb=4000)
+    plan = explained(postgres, lambda tx: claims.claim(tx, wanted, lease_until=now, now=now))
     assert "Index Scan using ix_jobs_claim" in plan
     assert "Sort" not in plan
     assert "Seq Scan on jobs" not in plan

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from world import World
 
 from bamboo.core.clock import ManualClock
-from bamboo.sql import jobs
+from bamboo.sql import claims
 from bamboo.sql import tables as t
 from bamboo.tests.sql.test_claim import explained, statistics
 
@@ -20,8 +20,8 @@ def claim(world: World, *shares: str, limit: int = 9, **wanted: Any) -> list[int
     """The ids of jobs that a pilot gets when the shares are in this order."""
     now = world.clock()
     with world.engine.begin() as tx:
-        asked = jobs.Claim(queue="Q", shares=shares, limit=limit, **wanted)
-        taken = jobs.claim(tx, asked, lease_until=now + timedelta(minutes=30), now=now)
+        asked = claims.Claim(queue="Q", shares=shares, limit=limit, **wanted)
+        taken = claims.claim(tx, asked, lease_until=now + timedelta(minutes=30), now=now)
     return [row.pandaid for row in taken]
 
 
@@ -78,7 +78,7 @@ def test_a_claim_locks_only_what_it_takes(postgres: World) -> None:
     mc = postgres.generate(2, gshare="mc")
     now = postgres.clock()
     with postgres.engine.begin() as slow:
-        (taken,) = jobs.claim(slow, jobs.Claim(queue="Q", shares=("data", "mc")), lease_until=now, now=now)
+        (taken,) = claims.claim(slow, claims.Claim(queue="Q", shares=("data", "mc")), lease_until=now, now=now)
         assert taken.pandaid == data
         assert claim(postgres, "data", "mc") == mc
 
@@ -104,14 +104,14 @@ def test_a_claim_walks_the_index_of_shares_however_many_jobs_there_are(postgres:
     fill(postgres, 20_000)
     now = postgres.clock()
     shares = ("nobody", *(f"s{n}" for n in (3, 1, 6, 0, 2, 5, 4)))
-    wanted = jobs.Claim(queue="Q3", labels=("user",), memory_mb=4000, shares=shares)
-    plan = explained(postgres, lambda tx: jobs.claim(tx, wanted, lease_until=now, now=now))
+    wanted = claims.Claim(queue="Q3", labels=("user",), memory_mb=4000, shares=shares)
+    plan = explained(postgres, lambda tx: claims.claim(tx, wanted, lease_until=now, now=now))
     assert plan.count("Index Scan using ix_jobs_claim_share") == len(shares)
     assert "Seq Scan on jobs" not in plan
     before = statistics(postgres, "seq_tup_read"), statistics(postgres, "idx_tup_fetch")
     for _ in range(15):  # what is run often gets a plan that fits any parameters
         with postgres.engine.begin() as tx:
-            (taken,) = jobs.claim(tx, wanted, lease_until=now, now=now)
+            (taken,) = claims.claim(tx, wanted, lease_until=now, now=now)
         assert taken.gshare == "s3"
     assert statistics(postgres, "seq_tup_read") - before[0] < 1000
     assert statistics(postgres, "idx_tup_fetch") - before[1] < 200  # the branches of other shares were not walked

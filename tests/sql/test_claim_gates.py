@@ -11,13 +11,13 @@ from world import World
 
 from bamboo.core.clock import ManualClock
 from bamboo.core.states import JobState
-from bamboo.sql import claim_gates, jobs
+from bamboo.sql import claim_gates, claims
 from bamboo.sql import tables as t
 
 
 def gates(engine: sa.Engine, *of: sa.ColumnElement[bool], **asked: Any) -> list[tuple[str, int, int, str]]:
     with engine.connect() as tx:
-        found = claim_gates.claim_gates(tx, jobs.Claim(queue="Q", **asked), *of)
+        found = claim_gates.claim_gates(tx, claims.Claim(queue="Q", **asked), *of)
     return [(one.gate, one.n_in, one.n_out, one.change) for one in found]
 
 
@@ -65,7 +65,7 @@ def test_the_claim_and_its_explanation_agree(engine: sa.Engine, clock: ManualClo
         )
     seen = set()
     for _ in range(40):
-        asked = jobs.Claim(
+        asked = claims.Claim(
             queue="Q",
             labels=rng.choice([(), ("user", "panda"), ("managed",)]),
             memory_mb=rng.choice([0, 500, 1000, 3000]),
@@ -81,7 +81,7 @@ def test_the_claim_and_its_explanation_agree(engine: sa.Engine, clock: ManualClo
             ids = list(tx.scalars(sa.select(t.jobs.c.pandaid)))
             each = {one for one in ids if claim_gates.claim_gates(tx, asked, claim_gates.one_job(one))[-1].n_out}
             taken = {
-                row.pandaid for row in jobs.claim(tx, asked, lease_until=clock() + timedelta(hours=1), now=clock())
+                row.pandaid for row in claims.claim(tx, asked, lease_until=clock() + timedelta(hours=1), now=clock())
             }
             tx.rollback()
         assert told[-1].n_out == len(taken)

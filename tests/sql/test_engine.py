@@ -14,8 +14,8 @@ from patience import PATIENCE_SECONDS
 from world import World
 
 from bamboo.core.clock import utc_now
+from bamboo.sql import claims, migrate, queues
 from bamboo.sql import clock as database_clock
-from bamboo.sql import jobs, migrate, queues
 from bamboo.sql import tables as t
 from bamboo.sql.clock import DatabaseClock
 from bamboo.sql.engine import open_engine, reading
@@ -29,7 +29,7 @@ def test_a_claim_that_is_rolled_back_has_not_been(world: World) -> None:
     (pandaid,) = world.start(1).generate(1)
     now = world.clock()
     with pytest.raises(Undone), world.engine.begin() as tx:
-        assert len(jobs.claim(tx, jobs.Claim(queue="Q"), lease_until=now, now=now)) == 1
+        assert len(claims.claim(tx, claims.Claim(queue="Q"), lease_until=now, now=now)) == 1
         raise Undone
     row = world.jobs()[pandaid]
     assert (row.status, row.lease_until) == ("activated", None)
