@@ -116,6 +116,8 @@ def check_work_queues(queues: Sequence[WorkQueue]) -> None:
         *_repeated("work queue", [queue.queue_name for queue in queues]),
     ]
     for queue in queues:
+        if not 0 < len(queue.queue_name) <= 64:
+            faults.append(Fault(f"work queue {queue.queue_id}", f"{queue.queue_name!r} is no name", "up to 64 letters"))
         faults += bad_patterns(f"work queue {queue.queue_name}", queue.criteria, QUEUE_CRITERIA)
     if faults:
         raise Invalid("the work queues", faults)

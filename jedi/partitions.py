@@ -1,4 +1,8 @@
-"""One Job Generator for each partition at a time, each partition in its turn, none above its limit (ch. 14.3)."""
+"""One Job Generator for each partition at a time, each partition in its turn, none above its limit (ch. 14.3).
+
+There are partitions as soon as there are global shares, or a work queue that has a limit of its own
+(`core.partitions`). Tasks without a share are in the partition of the share `Undefined` then.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +16,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.gates import Passage
-from ..core.partitions import Limit, Load, Partition, throttled
+from ..core.partitions import Limit, Limited, Load, Partition, throttled
 from ..core.states import TaskState
 from ..plugins.contracts import Throttle
 from ..sql import leases, settings, shares, tasks
 from ..sql.engine import reading
 from ..sql.leases import Lease
 from .context import Context
-
-#: What the names of partitions' leases begin with.
-LEASE_PREFIX = "job_generator "
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Turn:
 
 
 class Turns:
-    """Gives an agent the partition whose turn was the longest ago, under a lease. Without shares there is but one
-    partition that everybody works on, and no limit."""
+    """Gives an agent the partition whose turn was the longest ago, under a lease. Without
+    shares and limits of work queues there is but one partition that everybody works on, and no limit."""
 
     def __init__(self, context: Context, owner: str) -> None:
         self._context = context
@@ -50,32 +51,35 @@ class Turns:
     ) -> Iterator[Sequence[sa.ColumnElement[bool]] | None]:
         """The conditions that a task of the next partition meets, while it is held; None when there is none to have."""
         with reading(self._context.engine) as tx:
-            has_shares = bool(shares.tree(tx).shares)
-        if not has_shares:
+            own = shares.limited_queues(tx, settings.numbers(tx))
+            divided = bool(own or shares.tree(tx).shares)
+        if not divided:
             yield ()
             return
-        self._turn = self._take(statuses, conditions)
+        self._turn = self._take(statuses, conditions, own)
         if self._turn is None:
             yield None
             return
         try:
-            yield tasks.of_partition(self._turn.limit.partition)
+            yield tasks.of_partition(self._turn.limit.partition, own)
         finally:
             with self._context.engine.begin() as tx:
                 leases.release(tx, self._turn.lease)
             self._turn = None
 
-    def _take(self, statuses: Sequence[TaskState], conditions: Sequence[sa.ColumnElement[bool]]) -> Turn | None:
+    def _take(
+        self, statuses: Sequence[TaskState], conditions: Sequence[sa.ColumnElement[bool]], own: Limited
+    ) -> Turn | None:
         now = self._context.clock()
         with reading(self._context.engine) as tx:
-            waiting = tasks.partitions(tx, statuses, now=now, conditions=conditions)
-            served = leases.last_runs(tx, [_lease_name(partition) for partition in waiting])
-            loads = shares.loads(tx) if waiting else {}
+            waiting = tasks.partitions(tx, statuses, now=now, own=own, conditions=conditions)
+            served = leases.last_runs(tx, [partition.lease_name for partition in waiting])
+            loads = shares.loads(tx, own) if waiting else {}
             counted_at, numbers = shares.counted_at(tx), settings.numbers(tx)
         never = datetime.min.replace(tzinfo=now.tzinfo)
-        for partition in sorted(waiting, key=lambda one: (served.get(_lease_name(one)) or never, one)):
+        for partition in sorted(waiting, key=lambda one: (served.get(one.lease_name) or never, one)):
             with self._context.engine.begin() as tx:
-                lease = leases.acquire(tx, _lease_name(partition), self._owner, until=self._until(now), now=now)
+                lease = leases.acquire(tx, partition.lease_name, self._owner, until=self._until(now), now=now)
             if lease is not None:
                 return Turn(Limit(partition, loads.get(partition, Load()), numbers), lease, counted_at)
         return None
@@ -112,7 +116,3 @@ class Turns:
             made.popleft()
         load = turn.limit.load
         return replace(turn.limit, load=replace(load, queued=load.queued + sum(n for _, n in made)))
-
-
-def _lease_name(partition: Partition) -> str:
-    return f"{LEASE_PREFIX}{partition}"

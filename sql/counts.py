@@ -1,4 +1,4 @@
-"""Counts of jobs by queue, share, resource type, label and state, kept so that readers need not count."""
+"""Counts of jobs by queue, share, resource type, label, state and work queue, kept so that readers need not count."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .tables import given_cores, job_counts, jobs
+from .tables import given_cores, job_counts, jobs, tasks, work_queues
 
 _KEYS = ("queue", "gshare", "resource_type", "prod_source_label", "status")
 
@@ -18,11 +18,17 @@ def replace(tx: sa.Connection, *, now: datetime) -> None:
 
     What servers gave to pilots before is in the new counts, and forgotten.
     """
-    keys = [jobs.c[key] for key in _KEYS]
-    sums = (sa.func.count(), sa.func.sum(jobs.c.core_count))
-    counted = sa.select(*keys, *sums, sa.literal(now, job_counts.c.counted_at.type)).group_by(*keys)
+    keys: list[sa.ColumnElement[Any]] = [jobs.c[key] for key in _KEYS]
+    names = [*_KEYS, "n_jobs", "n_cores", "counted_at"]
+    counted = sa.select(
+        *keys, sa.func.count(), sa.func.sum(jobs.c.core_count), sa.literal(now, job_counts.c.counted_at.type)
+    )
+    if tx.execute(sa.select(work_queues.c.queue_id).limit(1)).first() is not None:  # else nobody has to look at tasks
+        of_task = sa.func.coalesce(tasks.c.work_queue_id, sa.literal_column("0"))
+        counted = counted.add_columns(of_task).outerjoin_from(jobs, tasks, tasks.c.jeditaskid == jobs.c.jeditaskid)
+        keys, names = [*keys, of_task], [*names, "work_queue_id"]
     tx.execute(sa.delete(job_counts))
-    tx.execute(sa.insert(job_counts).from_select([*_KEYS, "n_jobs", "n_cores", "counted_at"], counted))
+    tx.execute(sa.insert(job_counts).from_select(names, counted.group_by(*keys)))
     tx.execute(sa.delete(given_cores).where(given_cores.c.counted_at < now))
 
 

@@ -72,6 +72,16 @@ def last_runs(tx: sa.Connection, names: Sequence[str]) -> dict[str, datetime]:
     return {row.name: row.last_run_at for row in tx.execute(statement) if row.last_run_at is not None}
 
 
+def holding(tx: sa.Connection, name: str, *, now: datetime) -> tuple[str | None, datetime | None]:
+    """Who holds the lease now, and when its work was last begun; None for nobody, and for never."""
+    row = tx.execute(
+        sa.select(leases.c.owner, leases.c.until, leases.c.last_run_at).where(leases.c.name == name)
+    ).first()
+    if row is None:
+        return None, None
+    return (row.owner if row.until is not None and row.until >= now else None), row.last_run_at
+
+
 def forget(tx: sa.Connection, name: str, owner: str) -> None:
     """Undo that a process which is known to be dead took the lease, so that its work is due again at once."""
     tx.execute(

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.errors import Fault, Invalid, NotFound, Unavailable
-from ..core.partitions import Load, Partition
+from ..core.partitions import Limited, Load, Partition, limited, partition_of
 from ..core.patterns import ATTRIBUTES
 from ..core.shares import Share, Standing, Tree, Turns, Usage, grow, stand, turns
 from ..core.states import JOBS, LEASED, QUEUED, TASKS, JobState, TaskState
@@ -23,8 +23,10 @@ from ..core.tagging import (
     share_of,
     work_queue_of,
 )
+from ..core.tunables import Numbers
 from .tables import global_shares, job_counts, jobs, resource_types, tasks, work_queues
 
+_QUEUE_NAMES = sa.select(work_queues.c.queue_id, work_queues.c.queue_name)
 #: Tasks that are tagged again in one go.
 PAGE = 500
 #: States of tasks that make no jobs; a retry tags its task itself.
@@ -154,12 +156,19 @@ def usage(tx: sa.Connection) -> dict[str, Usage]:
     return found
 
 
-def loads(tx: sa.Connection) -> dict[Partition, Load]:
+def limited_queues(tx: sa.Connection, numbers: Numbers) -> Limited:
+    """The work queues that are partitions of their own: those that the settings give a limit."""
+    return limited({row.queue_id: row.queue_name for row in tx.execute(_QUEUE_NAMES)}, numbers)
+
+
+def loads(tx: sa.Connection, own: Limited) -> dict[Partition, Load]:
     """The jobs of each partition, by the kept counts."""
-    return {
-        Partition(row.gshare, row.resource_type): Load(int(row.queued_jobs or 0), int(row.running_jobs or 0))
-        for row in _counted(tx, job_counts.c.gshare, job_counts.c.resource_type)
-    }
+    found: dict[Partition, Load] = {}
+    for row in _counted(tx, job_counts.c.gshare, job_counts.c.resource_type, job_counts.c.work_queue_id):
+        partition = partition_of(row.gshare, row.resource_type, row.work_queue_id, own)
+        load = Load(int(row.queued_jobs or 0), int(row.running_jobs or 0))
+        found[partition] = found.get(partition, Load()) + load
+    return found
 
 
 def _counted(tx: sa.Connection, *keys: sa.ColumnElement[Any]) -> Iterable[sa.Row[Any]]:

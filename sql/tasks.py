@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.errors import IllegalTransition, LeaseLost, NotFound, Stale
-from ..core.partitions import Partition
+from ..core.partitions import Limited, Partition, partition_of
 from ..core.states import TASKS, TaskState
 from . import notifications
 from .engine import skip_locked
@@ -150,16 +150,22 @@ def partitions(
     statuses: Iterable[TaskState],
     *,
     now: datetime,
+    own: Limited,
     conditions: Sequence[sa.ColumnElement[bool]] = (),
 ) -> list[Partition]:
-    """The partitions (share and resource type) of the tasks that `take` would give now."""
-    statement = sa.select(tasks.c.gshare, tasks.c.resource_type).where(*_waiting(statuses, now), *conditions)
-    return sorted(Partition(gshare, resource_type) for gshare, resource_type in tx.execute(statement.distinct()))
+    """The partitions of the tasks that `take` would give now; `own` are the work queues that are some."""
+    tags = sa.select(tasks.c.gshare, tasks.c.resource_type, tasks.c.work_queue_id)
+    statement = tags.where(*_waiting(statuses, now), *conditions).distinct()
+    return sorted({partition_of(*row, own) for row in tx.execute(statement)})
 
 
-def of_partition(partition: Partition) -> tuple[sa.ColumnElement[bool], ...]:
-    """What holds of the tasks of a partition."""
-    return (tasks.c.gshare == partition.gshare, tasks.c.resource_type == partition.resource_type)
+def of_partition(partition: Partition, own: Limited) -> tuple[sa.ColumnElement[bool], ...]:
+    """What holds of the tasks of a partition; `own` are the work queues that are partitions."""
+    queue = tasks.c.work_queue_id
+    if partition.work_queue:
+        return (queue.in_([number for number, name in own.items() if name == partition.work_queue]),)
+    of_share = (tasks.c.gshare == partition.gshare, tasks.c.resource_type == partition.resource_type)
+    return (*of_share, sa.or_(queue.is_(None), queue.not_in(list(own)))) if own else of_share
 
 
 def hold(tx: sa.Connection, held: TaskRef) -> sa.Row[Any]:

@@ -8,13 +8,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from ...core.gates import GateCount
-from ...core.partitions import Limit, Load, Partition, throttled
+from ...core.partitions import Limit, Load, partition_of, throttled
 from ...core.shares import Turns
 from ...core.states import StateTable
 from ...core.why import Step
 from ...plugins.manager import Plugins
 from ...plugins.questions import Question, read_nucleus_question
-from ...sql import claim_gates, decisions, settings, shares
+from ...sql import claim_gates, decisions, leases, settings, shares
 from ...sql import grid as grid_sql
 from ..unserved import ACTOR, claim_of
 
@@ -26,20 +26,35 @@ def state_step(table: StateTable[Any], status: str, says: str = "", *, passes: b
     return Step("state", "; ".join(one for one in told if one), passes, more=more)
 
 
-def throttle_steps(tx: sa.Connection, plugins: Plugins, question: Question) -> list[Step]:
-    """Whether more jobs may be made: by the partition of the task's share, if there are any, and by the throttler."""
-    steps = []
-    if shares.tree(tx).shares:
-        partition = Partition(question.task.gshare, question.task.resource_type)
-        limit = Limit(partition, shares.loads(tx).get(partition, Load()), settings.numbers(tx))
-        passage = throttled(limit)
-        says = (
-            f"{limit.load.queued} jobs of {partition} are queued, {limit.load.running} run; {limit.most} may be queued"
-        )
-        steps.append(Step("partition", says, bool(passage.left), passage.counts))
+def throttle_steps(
+    tx: sa.Connection, plugins: Plugins, question: Question, work_queue_id: int | None, now: datetime
+) -> list[Step]:
+    """Whether more jobs may be made: by the partition of the task, if there are any, and by the throttler."""
     answer = question.throttle(plugins)
     says = f"{answer.max_new_jobs} more jobs may be queued: {answer.why}"
-    return [*steps, Step("throttler", says, answer.max_new_jobs > 0)]
+    return [
+        *partition_step(tx, question, work_queue_id, now),
+        Step("throttler", says, answer.max_new_jobs > 0),
+    ]
+
+
+def partition_step(tx: sa.Connection, question: Question, work_queue_id: int | None, now: datetime) -> list[Step]:
+    """Which partition the task is in, who works on it, and whether it is full; nothing where tasks are not divided."""
+    numbers = settings.numbers(tx)
+    own = shares.limited_queues(tx, numbers)
+    if not own and not shares.tree(tx).shares:
+        return []
+    partition = partition_of(question.task.gshare, question.task.resource_type, work_queue_id, own)
+    limit = Limit(partition, shares.loads(tx, own).get(partition, Load()), numbers)
+    passage = throttled(limit)
+    holder, begun = leases.holding(tx, partition.lease_name, now=now)
+    if holder:
+        turn = f"{holder} works on it"
+    else:
+        turn = f"it had its turn {_ago(now - begun)} ago" if begun else "it had no turn yet"
+    load = f"{limit.load.queued} jobs of {partition} are queued, {limit.load.running} run; {limit.most} may be queued"
+    more = {"partition": str(partition), "held_by": holder}
+    return [Step("partition", f"{load}; {turn}", bool(passage.left), passage.counts, more)]
 
 
 def broker_step(plugins: Plugins, question: Question) -> Step:

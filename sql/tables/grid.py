@@ -170,6 +170,7 @@ job_counts = sa.Table(
     word("resource_type", 32, primary_key=True),
     word("prod_source_label", primary_key=True),
     word("status", 20, primary_key=True),
+    sa.Column("work_queue_id", sa.Integer, primary_key=True, autoincrement=False, server_default="0"),  # 0: of none
     count("n_jobs"),
     count("n_cores"),
     moment("counted_at", nullable=False),

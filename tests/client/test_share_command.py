@@ -151,8 +151,10 @@ def test_the_page_lists_the_numbers_with_their_defaults() -> None:
     import bamboo.core.partitions
     import bamboo.server.share_order  # noqa: F401 - which declare them
 
-    ours = [one for one in known() if one.component == "gshare" or one.key.startswith("PARTITION_")]
-    listed = re.findall(r"^\| `(\w+)` `(\w+)` `(\w+?)(?:<share>)?` \| ([\d.]+) \|", DOCS.read_text(), re.MULTILINE)
+    ours = [one for one in known() if one.component == "gshare" or one.key.startswith(("PARTITION_", "WORK_QUEUE_"))]
+    listed = re.findall(
+        r"^\| `(\w+)` `(\w+)` `(\w+?)(?:<share>|<work queue>)?` \| ([\d.]+) \|", DOCS.read_text(), re.MULTILINE
+    )
     assert sorted((app, component, key, float(value)) for app, component, key, value in listed) == [
         (one.app, one.component, one.key, float(one.default))
         for one in sorted(ours, key=lambda t: (t.app, t.component, t.key))

@@ -9,12 +9,24 @@ import pytest
 import sqlalchemy as sa
 
 from bamboo.core.clock import ManualClock
-from bamboo.core.partitions import QUEUED_MAX, QUEUED_MIN, QUEUED_PER_RUNNING, Limit, Load, Partition, throttled
+from bamboo.core.partitions import (
+    LEASE_PREFIX,
+    QUEUED_MAX,
+    QUEUED_MIN,
+    QUEUED_PER_RUNNING,
+    WORK_QUEUE_QUEUED_MAX,
+    WORK_QUEUE_QUEUED_MIN,
+    WORK_QUEUE_QUEUED_PER_RUNNING,
+    Limit,
+    Load,
+    Partition,
+    throttled,
+)
 from bamboo.core.shares import Share
 from bamboo.core.states import JobState
+from bamboo.core.tagging import WorkQueue
 from bamboo.core.tunables import Numbers
 from bamboo.jedi.agents import ContentsFeeder, JobGenerator, TaskRefiner
-from bamboo.jedi.partitions import LEASE_PREFIX
 from bamboo.jedi.task_agent import Round
 from bamboo.sql import leases, settings, shares, tasks
 from bamboo.tests.jedi.rounds import Jedi, on_both_databases
@@ -175,3 +187,88 @@ def test_without_shares_all_tasks_are_one_partition(jedi: Jedi) -> None:
     assert jedi.run(JobGenerator) == [Round(done=2)]
     with jedi.engine.connect() as tx:
         assert tx.scalar(sa.text("SELECT count(*) FROM leases WHERE name LIKE 'job_generator%'")) == 0
+
+
+@pytest.fixture
+def piped(shared: Jedi) -> Jedi:
+    """Tasks of the campaign `urgent` go to a work queue of that name, which may have 3 jobs queued."""
+    with shared.engine.begin() as tx:
+        shares.set_work_queues(tx, [WorkQueue(7, "urgent", "any", "any", criteria={"campaign": "urgent"})])
+    set_number(shared, WORK_QUEUE_QUEUED_MAX.key + "urgent", 3)
+    return shared
+
+
+@on_both_databases
+def test_a_work_queue_with_a_limit_is_a_partition_of_its_own(piped: Jedi, clock: ManualClock) -> None:
+    """Its tasks come in its turn, whatever their shares; its limit is its own, and its jobs count for no share."""
+    set_number(piped, QUEUED_MIN.key, 4)
+    urgent = ready(piped, campaign="urgent")
+    ready(piped, "managed", campaign="urgent")
+    usual = ready(piped)
+    agent = JobGenerator(piped.context)
+    assert agent.run_once() == Round(done=2)  # the work queue, which sorts first
+    assert at_shares(piped) == {"analysis": 3}  # of the first task alone: the second finds the partition full
+    clock.advance(seconds=1)
+    piped.count_jobs()
+    assert agent.run_once() == Round(done=1)
+    assert Counter(job.jeditaskid for job in piped.jobs().values()) == {urgent: 3, usual: 4}
+    with piped.engine.connect() as tx:
+        own = shares.limited_queues(tx, settings.numbers(tx))
+        assert own == {7: "urgent"}
+    piped.count_jobs()
+    with piped.engine.connect() as tx:
+        assert shares.loads(tx, own) == {Partition("", "", "urgent"): Load(3), Partition("analysis", "SCORE"): Load(4)}
+        assert shares.loads(tx, {})[Partition("analysis", "SCORE")] == Load(7)
+    piped.jeditaskid = urgent + 1
+    assert piped.task().status == "throttled"
+    assert piped.task().error_dialog == "throttled: 3 jobs of work queue urgent are queued and 0 run: 3 may be queued"
+    (gate,) = piped.decided()[0].why["gates"]
+    assert gate["change"] == "1 fewer queued jobs, or WORK_QUEUE_QUEUED_MAX_urgent above 3"
+
+
+def test_a_work_queue_is_held_by_one_agent_at_a_time(piped: Jedi, clock: ManualClock) -> None:
+    ready(piped, campaign="urgent")
+    name = Partition("", "", "urgent").lease_name
+    with piped.engine.begin() as tx:
+        held = leases.acquire(tx, name, "another", until=clock() + timedelta(minutes=5), now=clock())
+        assert leases.holding(tx, name, now=clock()) == ("another", clock())
+    assert piped.run(JobGenerator) == [Round()]
+    with piped.engine.begin() as tx:
+        assert held is not None
+        leases.release(tx, held)
+        assert leases.holding(tx, name, now=clock()) == (None, clock())
+    assert piped.run(JobGenerator) == [Round(done=1)]
+
+
+def test_a_work_queue_without_a_limit_is_only_a_tag(piped: Jedi) -> None:
+    set_number(piped, WORK_QUEUE_QUEUED_MAX.key + "urgent", 0)
+    ready(piped, campaign="urgent")
+    assert piped.task().work_queue_id == 7
+    assert piped.run(JobGenerator) == [Round(done=1)]
+    with piped.engine.connect() as tx:
+        assert leases.holding(tx, f"{LEASE_PREFIX}analysis/SCORE", now=piped.clock()) == (None, piped.clock())
+
+
+def test_a_limit_of_a_work_queue_divides_the_tasks_where_there_are_no_shares(piped: Jedi) -> None:
+    with piped.engine.begin() as tx:
+        shares.set_shares(tx, [])
+    ready(piped, campaign="urgent")
+    ready(piped)
+    agent = JobGenerator(piped.context)
+    assert [agent.run_once(), agent.run_once()] == [Round(done=1), Round(done=1)]
+    with piped.engine.connect() as tx:
+        held = tx.scalars(sa.text("SELECT name FROM leases WHERE name LIKE 'job_generator%'")).all()
+    assert sorted(held) == [f"{LEASE_PREFIX}Undefined/SCORE", f"{LEASE_PREFIX}work queue urgent"]
+
+
+@pytest.mark.parametrize(("queued", "running", "room"), [(0, 0, 10), (10, 5, 10), (0, 400, 100), (100, 400, 0)])
+def test_room_of_a_work_queue(queued: int, running: int, room: int) -> None:
+    numbers = (
+        Numbers()
+        .having(WORK_QUEUE_QUEUED_MIN, 10, "urgent")
+        .having(WORK_QUEUE_QUEUED_PER_RUNNING, 4.0)
+        .having(WORK_QUEUE_QUEUED_MAX, 100, "urgent")
+    )
+    limit = Limit(Partition("", "", "urgent"), Load(queued, running), numbers)
+    assert limit.room == room
+    assert bool(throttled(limit).left) == (room > 0)

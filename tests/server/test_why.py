@@ -13,7 +13,8 @@ from world import World as FullWorld
 
 from bamboo.core.clock import ManualClock
 from bamboo.core.shares import Share
-from bamboo.sql import counts, queues, shares
+from bamboo.core.tagging import WorkQueue
+from bamboo.sql import counts, leases, queues, settings, shares
 from bamboo.sql import tables as t
 
 
@@ -143,11 +144,31 @@ def test_the_place_of_a_share(api: Any, full: FullWorld, engine: sa.Engine, cloc
         tx.execute(sa.update(t.jobs).values(gshare="b", resource_type="SCORE"))
         counts.replace(tx, now=clock())
     found = steps(api.get("task/why", task_id=full.jeditaskid))
-    assert (
-        found["partition"]["says"] == "2 jobs of b/Undefined are queued, 0 run; 5000 may be queued"
-        or (found["partition"]["passes"])
-    )
+    assert found["partition"]["says"] == ("2 jobs of b/SCORE are queued, 0 run; 5000 may be queued; it had no turn yet")
     assert found["share order"]["says"] == "b is number 1 of 1: target 1.0 cores, 0 run, 2 wait"
+
+
+def test_the_partition_of_a_task(api: Any, full: FullWorld, engine: sa.Engine, clock: ManualClock) -> None:
+    """A work queue with a limit holds its tasks; who works on it, and what it waits for."""
+    with engine.begin() as tx:
+        shares.set_work_queues(tx, [WorkQueue(7, "urgent", "any", "any")])
+        tx.execute(sa.update(t.tasks).values(work_queue_id=7))
+        counts.replace(tx, now=clock())
+    assert "partition" not in steps(api.get("task/why", task_id=full.jeditaskid))
+    key = "WORK_QUEUE_QUEUED_MAX_urgent"
+    with engine.begin() as tx:
+        settings.set_value(tx, "jobthrottle", key, "jedi", "2", kind="int", now=clock())
+        lease = leases.acquire(tx, "job_generator work queue urgent", "agent 1", until=clock(), now=clock())
+    step = steps(api.get("task/why", task_id=full.jeditaskid))["partition"]
+    assert step["says"] == "2 jobs of work queue urgent are queued, 0 run; 2 may be queued; agent 1 works on it"
+    assert step["gates"][0]["change"] == f"1 fewer queued jobs, or {key} above 2"
+    assert (step["passes"], step["partition"], step["held_by"]) == (False, "work queue urgent", "agent 1")
+    with engine.begin() as tx:
+        assert lease is not None
+        leases.release(tx, lease)
+    clock.advance(seconds=30)
+    step = steps(api.get("task/why", task_id=full.jeditaskid))["partition"]
+    assert step["says"].endswith("2 may be queued; it had its turn 30 s ago")
 
 
 @on_both_databases

@@ -72,7 +72,7 @@ def test_use_is_counted_in_cores_and_load_in_jobs(world: World) -> None:
         counts.replace(tx, now=world.clock())
         assert shares.counted_at(tx) == world.clock()
         assert shares.usage(tx) == {"mc": Usage(8, 11), "data": Usage(0, 1)}
-        assert shares.loads(tx) == {
+        assert shares.loads(tx, {}) == {
             Partition("mc", "MCORE"): Load(1, 1),
             Partition("mc", "SCORE"): Load(3, 0),
             Partition("data", "SCORE"): Load(1, 0),
@@ -129,15 +129,15 @@ def test_waiting_tasks_are_partitions_by_share_and_resource_type(
         submit_row(tx, gshare="mc", resource_type="MCORE")
         submit_row(tx, gshare="data", next_round_at=clock() + timedelta(seconds=1))
         submit_row(tx, gshare="data", lease_owner="x", lease_until=clock() + timedelta(seconds=1))
-        given = tasks.partitions(tx, [TaskState.REGISTERED], now=clock())
+        given = tasks.partitions(tx, [TaskState.REGISTERED], now=clock(), own={})
         assert given == [Partition("mc", "MCORE")]
         held = tasks.take(
             tx, [TaskState.REGISTERED], owner="me", until=clock(), now=clock(), limit=9,
-            conditions=tasks.of_partition(given[0]),
+            conditions=tasks.of_partition(given[0], {}),
         )  # fmt: skip
         assert len(held) == 2
         later = clock() + timedelta(seconds=2)
-        assert Partition("data", "Undefined") in tasks.partitions(tx, [TaskState.REGISTERED], now=later)
+        assert Partition("data", "Undefined") in tasks.partitions(tx, [TaskState.REGISTERED], now=later, own={})
 
 
 def test_when_leases_were_last_taken(engine: sa.Engine, clock: ManualClock) -> None:
