@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
+from scenario_files import Entry, Words, is_scenario, numbers, read_entries, setting_keys, unknown_words
 
 import bamboo.plugins.production  # noqa: F401 - declares the settings
-from bamboo.core.errors import Fault, Invalid
-from bamboo.core.tunables import Numbers, known
-from bamboo.core.validation import guess
+from bamboo.core.errors import Fault
 from bamboo.plugins.contracts import QueueView, StorageView, TaskView
 from bamboo.plugins.grid import Activity, Amount, Grid, Inputs, Link, Work
 from bamboo.plugins.production.job_broker import GATES, Brokered, broker
@@ -97,13 +94,8 @@ QUEUE_DEFAULTS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Scenario:
+class Scenario(Entry):
     """A scenario as it was read."""
-
-    name: str
-    file: str
-    data: Mapping[str, Any]
 
     def broker(self) -> Brokered:
         return broker(*snapshot(self.data))
@@ -111,21 +103,17 @@ class Scenario:
 
 def read(path: Path) -> list[Scenario]:
     """The scenarios of a file; raises `Invalid` with every fault in it."""
-    documents = yaml.safe_load(path.read_text()) or []
-    faults = [fault for number, data in enumerate(documents) for fault in faults_of(data, f"{path.name}[{number}]")]
-    if faults:
-        raise Invalid(f"the scenarios of {path.name} cannot be read", faults)
-    return [Scenario(data["scenario"], path.name, data) for data in documents]
+    return [Scenario(one.name, one.file, one.data) for one in read_entries(path, faults_of)]
 
 
 def faults_of(data: Any, where: str) -> list[Fault]:
     """Every unknown word of a scenario, with the one that may have been meant."""
-    if not isinstance(data, dict) or not data.get("scenario") or not isinstance(data.get("expect"), dict):
+    if not is_scenario(data):
         return [Fault(where, "not a scenario", "give at least `scenario`, `queues` and `expect`")]
     where = f"{where} {data['scenario']!r}"
     gates = {gate.name: gate for gate in GATES}
-    settings = {one.key for one in known() if one.component == "jobbroker"}
-    tables: list[tuple[str, Any, Iterable[str]]] = [
+    settings = setting_keys("jobbroker")
+    tables: list[Words] = [
         ("", data, SECTIONS),
         ("settings", data.get("settings"), settings),
         ("task", data.get("task"), (*TASK_COLUMNS, *TASK_RULES)),
@@ -141,12 +129,7 @@ def faults_of(data: Any, where: str) -> list[Fault]:
         for name, part in (data.get(section) or {}).items():
             tables.append((f"{section}.{name}", part, keys))
             tables.append((f"{section}.{name}.jobs", (part or {}).get("jobs"), JOBS))
-    return [
-        Fault(f"{where} {place}".rstrip(), f"{word!r} is not known here", guess(str(word), known_words))
-        for place, part, known_words in tables
-        for word in part or {}
-        if word not in known_words
-    ]
+    return unknown_words(where, tables)
 
 
 def snapshot(data: Mapping[str, Any]) -> tuple[TaskView, list[QueueView], Grid]:
@@ -154,7 +137,7 @@ def snapshot(data: Mapping[str, Any]) -> tuple[TaskView, list[QueueView], Grid]:
     queues = {name: part or {} for name, part in (data.get("queues") or {}).items()}
     grid = Grid(
         now=NOW,
-        numbers=numbers(data.get("settings") or {}),
+        numbers=numbers(data.get("settings") or {}, "jobbroker"),
         work=Work(data.get("work", "run")),
         preassigned=tuple(data.get("preassigned") or ()),
         passed_over_since=hours_ago(data.get("passed_over_hours")),
@@ -165,14 +148,6 @@ def snapshot(data: Mapping[str, Any]) -> tuple[TaskView, list[QueueView], Grid]:
         inputs=inputs(data.get("inputs")),
     )
     return task(data.get("task") or {}), [queue(name, part) for name, part in queues.items()], grid
-
-
-def numbers(given: Mapping[str, Any]) -> Numbers:
-    by_key = {one.key: one for one in known() if one.component == "jobbroker"}
-    values = Numbers()
-    for key, value in given.items():
-        values = values.having(by_key[key], value)
-    return values
 
 
 def task(given: Mapping[str, Any]) -> TaskView:
