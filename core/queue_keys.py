@@ -84,7 +84,7 @@ def _each(kind: Kind, names: str) -> dict[str, Kind]:
 #: All keys that are known, with units where the kind is a number: maxrss, minrss, meanrss, maxwdir and maxinputsize are
 #: MB, maxtime and mintime seconds, timefloor minutes, maxdiskio kB/s for each core, coreenergy W, corepower HS06.
 KINDS: Mapping[str, Kind] = {
-    **_each(COUNT, "corecount maxrss minrss meanrss maxwdir maxinputsize maxtime mintime timefloor"),
+    **_each(COUNT, "numSlots corecount maxrss minrss meanrss maxwdir maxinputsize maxtime mintime timefloor"),
     **_each(COUNT, "maxdiskio maxDiskIO transferringlimit nqueue nodes tier_level zip_time_gap queuehours"),
     **_each(MEASURE, "corepower coreenergy"),
     **_each(NAME, "nickname name panda_resource siteid panda_site atlas_site site gstat rc_site storage"),
@@ -113,7 +113,7 @@ def key_faults(document: Mapping[str, Any], where: str = "") -> list[Fault]:
     for key, value in document.items():
         kind = KINDS.get(key, ANY)
         if not kind.holds(value):
-            faults.append(Fault(where + key, f"{_shown(value)} is no {kind.says}", kind.do))
+            faults.append(Fault(where + key, f"{shown(value)} is no {kind.says}", kind.do))
     status = document.get("status", "online")
     if isinstance(status, str) and status not in STATUSES and SHORT.holds(status):
         faults.append(Fault(f"{where}status", f"{status!r} is no queue status", _guess(status)))
@@ -140,9 +140,10 @@ def name_fault(name: str, where: str, what: str = "queue") -> Fault | None:
     """What keeps a name from being a queue's."""
     if 0 < len(name) <= LONGEST_NAME and all(letter.isalnum() or letter in "-_." for letter in name):
         return None
-    return Fault(where, f"{_shown(name)} is no {what} name", "use letters, digits, '-', '_' and '.'")
+    return Fault(where, f"{shown(name)} is no {what} name", "use letters, digits, '-', '_' and '.'")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as it is told in a fault, cut if it is long."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"

@@ -8,19 +8,20 @@ task, of all queues, or of the brokerage's settings, whichever knows it first; `
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any
 
 from ..core.errors import Fault, Invalid
-from ..core.queue_keys import KINDS, key_faults, slips
+from ..core.queue_keys import KINDS, slips
 from ..core.tunables import known
 from ..core.validation import guess
 from ..sql.queue_values import COLUMN_OF_KEY
-from .contracts import QueueView, StorageView, TaskView
+from .contracts import QueueView, StorageView
 from .grid import Activity, Link
 from .questions import Question
+from .what_if_values import fault_of
 
 GB = 1 << 30
 #: Components whose numbers brokers read from the snapshot; throttlers ask the database.
@@ -76,31 +77,24 @@ TASK_RULES = (
 )
 #: What queues do, by the keys of scenarios.
 QUEUE_ACTIVITY = ("last_pilot_hours_ago", "last_start_hours_ago", "batch_workers", "disk_io_kbps_per_core")
-#: Attributes of queues that brokers read beside the keys of PanDA's documents.
-QUEUE_ATTRIBUTES = ("numSlots",)
 LINK = ("closeness", "mbps", "queued_files", "blocked")
 STORAGE = ("state", "free_gb", "blacklisted", "nucleus")
 _LISTS = ("includedSite", "excludedSite")
-#: What nothing that is counted, measured or asked for can exceed: sums and moments made of it stay in their bounds.
-MOST = 10**12
-#: The same of hours: a century.
-MOST_HOURS = 876_600
-_RULE_WORDS = ("cpuTimeUnit", "ipConnectivity", "allowInputLAN", "transHome", "transUses", *_LISTS)
-_RULE_FLAGS = ("useLocalIO", "onlyTagsForFC", "eventService")
-_RULE_NUMBERS = tuple(key for key in TASK_RULES if key not in (*_RULE_WORDS, *_RULE_FLAGS))
-_TASK_NUMBERS = {one.name for one in fields(TaskView) if one.type == "int"}
-_TASK_WORDS = set(TASK_COLUMNS.values()) - _TASK_NUMBERS
 _QUEUE_COLUMNS = {one.name for one in fields(QueueView)}
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One change: of what (`NOUNS`), which key, to which value, and at which queue alone (empty: at all)."""
+    """One change: of what (`NOUNS`), which key, to which value, and at which queue alone (empty: at all).
+
+    `typed` is how its user called it.
+    """
 
     noun: str
     key: str
     value: Any
     queue: str = ""
+    typed: str = field(default="", compare=False)
 
 
 def edit_of(what: str, value: Any, queue: str = "") -> Edit:
@@ -109,12 +103,13 @@ def edit_of(what: str, value: Any, queue: str = "") -> Edit:
     return Edit(noun or "queue", key, value, queue)
 
 
-def parse(texts: Iterable[str]) -> list[Edit]:
-    """The changes that a user typed; raises `Invalid` with all faults."""
+def parse(texts: Iterable[str], queues: Collection[str] | None = None) -> list[Edit]:
+    """The changes that a user typed; raises `Invalid` with all faults. `queues` are those that there are."""
     found = [_parsed(text) for text in texts]
     edits = [one for one in found if isinstance(one, Edit)]
     faults = [one for one in found if isinstance(one, Fault)]
     faults += [fault for edit in edits for fault in _faults(edit)]
+    faults += _missing(edits, queues) if queues is not None else []
     if faults:
         raise Invalid("the changes to try", faults)
     return edits
@@ -131,8 +126,7 @@ def _parsed(text: str) -> Edit | Fault:
     noun = noun or ("queue" if queue else _noun_of(key))
     if not noun:
         return Fault(text, f"{key!r} is not known", guess(key, (*_task_keys(), *_queue_keys(), *_settings())))
-    key = TASK_ALSO.get(key, key) if noun == "task" else key
-    return Edit(noun, key, _value(value), queue)
+    return Edit(noun, TASK_ALSO.get(key, key) if noun == "task" else key, _value(value), queue, key)
 
 
 def _noun_of(key: str) -> str:
@@ -153,7 +147,7 @@ def _task_keys() -> tuple[str, ...]:
 
 
 def _queue_keys() -> tuple[str, ...]:
-    return (*COLUMN_OF_KEY, *KINDS, *QUEUE_ACTIVITY, *QUEUE_ATTRIBUTES)
+    return (*COLUMN_OF_KEY, *KINDS, *QUEUE_ACTIVITY)
 
 
 def _settings() -> dict[str, Any]:
@@ -168,47 +162,29 @@ def _faults(edit: Edit) -> Iterable[Fault]:
         "storage": STORAGE,
         "setting": _settings(),
     }
-    where = f"{edit.queue}:{edit.key}" if edit.queue else edit.key
-    if edit.noun in keys and edit.key not in keys[edit.noun]:
-        yield Fault(where, f"is no {edit.noun} key", guess(edit.key, tuple(keys[edit.noun])))
-    elif edit.noun == "queue":
-        yield from key_faults({edit.key: edit.value})
-        if near := {} if edit.key in _queue_keys() else slips({edit.key: edit.value}):
-            yield Fault(where, "is no key of a queue", f"did you mean {near[edit.key]!r}?")
+    name = edit.typed or edit.key
+    where = f"{edit.queue}:{name}" if edit.queue else name
     if edit.queue and edit.noun in ("task", "setting"):
         yield Fault(where, f"a {edit.noun} has no queue", f"leave {edit.queue}: out")
-    if _is_number(edit) and (isinstance(edit.value, bool) or not isinstance(edit.value, int | float)):
-        yield Fault(where, f"{edit.value!r} is no number", "give a number")
-    elif _is_number(edit) and not abs(edit.value) <= (most := MOST_HOURS if edit.key.endswith("_hours_ago") else MOST):
-        yield Fault(where, f"{edit.value} is out of range", f"give a number up to {most}")
-    if _is_word(edit) and not isinstance(edit.value, str | None):
-        yield Fault(where, f"{edit.value!r} is no text", f"in quotes it is one: {edit.key}='\"…\"'")
+    if edit.noun in keys and edit.key not in keys[edit.noun]:
+        yield Fault(where, f"is no {edit.noun} key", guess(edit.key, tuple(keys[edit.noun])))
+        return
+    if edit.noun == "queue" and (near := {} if edit.key in _queue_keys() else slips({edit.key: edit.value})):
+        yield Fault(where, "is no key of a queue", f"did you mean {near[edit.key]!r}?")
+    setting = _settings()[edit.key] if edit.noun == "setting" else None
+    yield from (Fault(where, what, do) for what, do in fault_of(edit.noun, edit.key, edit.value, setting))
 
 
-def _is_word(edit: Edit) -> bool:
-    if edit.noun != "task" or (edit.key in _LISTS and isinstance(edit.value, list)):
-        return False
-    return edit.key in _RULE_WORDS or TASK_COLUMNS.get(edit.key, "") in _TASK_WORDS
-
-
-def _is_number(edit: Edit) -> bool:
-    numbers = {
-        "task": [*_RULE_NUMBERS, *(key for key, column in TASK_COLUMNS.items() if column in _TASK_NUMBERS)],
-        "queue": QUEUE_ACTIVITY,
-        "link": ("closeness", "mbps", "queued_files"),
-        "storage": ("free_gb",),
-        "setting": [key for key, one in _settings().items() if one.kind in ("int", "float")],
-    }
-    return edit.noun == "jobs" or edit.key in numbers.get(edit.noun, ())
+def _missing(edits: Iterable[Edit], there: Collection[str]) -> list[Fault]:
+    """Queues that changes name and that there are not."""
+    names = dict.fromkeys(edit.queue for edit in edits)
+    return [Fault(name, "is no queue", guess(name, there)) for name in names if name and name not in there]
 
 
 def changed(question: Question, edits: Iterable[Edit]) -> Question:
     """A question with some things otherwise; raises `Invalid` for queues that there are not."""
-    there = {queue.queue for queue in question.queues}
     some = list(edits)
-    missing = [
-        Fault(one.queue, "is no queue", guess(one.queue, there)) for one in some if one.queue not in there | {""}
-    ]
+    missing = _missing(some, {queue.queue for queue in question.queues})
     if missing:
         raise Invalid("the changes to try", missing)
     for edit in some:

@@ -37,6 +37,11 @@ def list_queues(tx: sa.Connection) -> list[sa.Row[Any]]:
     return list(tx.execute(sa.select(queues).order_by(queues.c.queue)))
 
 
+def names(tx: sa.Connection) -> frozenset[str]:
+    """The queues that there are."""
+    return frozenset(tx.scalars(sa.select(queues.c.queue)))
+
+
 def list_storages(tx: sa.Connection) -> list[sa.Row[Any]]:
     """All storages by name."""
     return list(tx.execute(sa.select(storages).order_by(storages.c.storage)))

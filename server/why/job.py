@@ -27,7 +27,7 @@ def why_job(tx: sa.Connection, plugins: Plugins, pandaid: int, tried: Sequence[s
     Raises `NotFound`, and `Invalid` for changes that cannot be made.
     """
     job = job_queries.find_job(tx, pandaid)
-    edits = parse(tried)
+    edits = parse(tried, {job.queue})
     steps = [_state(job)]
     if job.status in QUEUED:
         n_before = claim_gates.jobs_before(tx, job)

@@ -48,7 +48,7 @@ def _brokers(tx: sa.Connection, plugins: Plugins, name: str, tried: Sequence[str
 
     Each task has one gate that stops this queue; `passed over` are tasks that it fits, for which others weigh more.
     """
-    edits = parse(tried)
+    edits = parse(tried, queues.names(tx) if tried else None)
     most = max(1, settings.numbers(tx)(ASKED_TASKS))
     rows = open_work.tasks_with_inputs(tx, limit=most + 1)
     taken: list[int] = []

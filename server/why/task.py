@@ -14,7 +14,7 @@ from ...core.why import Step, Why
 from ...plugins.manager import Plugins
 from ...plugins.questions import read_question
 from ...plugins.what_if import changed, parse
-from ...sql import claim_gates, datasets, decisions, scouts, shares
+from ...sql import claim_gates, datasets, decisions, queues, scouts, shares
 from ...sql import tasks as tasks_sql
 from .steps import broker_step, dispatch_step, nucleus_step, recorded_steps, share_step, state_step, throttle_steps
 
@@ -32,7 +32,7 @@ def why_task(tx: sa.Connection, plugins: Plugins, jeditaskid: int, tried: Sequen
     Raises `NotFound`, and `Invalid` for changes that cannot be made.
     """
     row = tasks_sql.get_task(tx, jeditaskid)
-    edits = parse(tried)
+    edits = parse(tried, queues.names(tx) if tried else None)
     is_over = row.status in TASKS.final
     steps = [_state(row, now)]
     if row.status == TaskState.ASSIGNING:

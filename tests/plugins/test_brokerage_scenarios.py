@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from bamboo.plugins.production import ProductionJobBroker
 from bamboo.plugins.production.job_broker import GATES, broker
 from bamboo.plugins.production.situation import Remedy
 from bamboo.plugins.questions import Question
-from bamboo.plugins.what_if import changed, edit_of
+from bamboo.plugins.what_if import changed, parse
 
 FILES = sorted((Path(__file__).parent.parent / "scenarios").glob("*.yaml"))
 SCENARIOS = [scenario for path in FILES for scenario in read(path)]
@@ -44,16 +45,25 @@ def test_the_change_that_is_named_lets_the_queue_through(scenario: Scenario) -> 
         assert changed.passage.refused.get(name, ("",))[0] != gate, (name, gate, refusal)
 
 
+def typed(queue: str, what: str, value: Any) -> str:
+    """A change that a gate names, as it is given to `--if`."""
+    where = "" if what.startswith(("task.", "setting.")) else f"{queue}:"
+    return f"{where}{what if '.' in what else f'queue.{what}'}={json.dumps(value)}"
+
+
 @each_scenario
 def test_the_change_that_is_named_can_be_tried_with_if(scenario: Scenario) -> None:
-    """`bamboo why --if` with the change that a gate names takes the queue past that gate, and touches nothing else."""
+    """`bamboo why --if` with the change that a gate names takes the queue past that gate, and touches nothing else.
+
+    The change is typed as its user would.
+    """
     task, queues, grid = snapshot(scenario.data)
     question = Question(task, queues, grid)
     for name, (gate, refusal) in scenario.broker().passage.refused.items():
         assert isinstance(refusal, Remedy)
         if not refusal.edits:
             continue
-        tried = changed(question, [edit_of(what, value, name) for what, value in refusal.edits.items()])
+        tried = changed(question, parse(typed(name, what, value) for what, value in refusal.edits.items()))
         after = broker(tried.task, tried.queues, tried.grid).passage.refused
         assert after.get(name, ("",))[0] != gate, (name, gate, refusal)
     assert question == Question(*snapshot(scenario.data))

@@ -15,7 +15,6 @@ from bamboo.plugins.questions import Question
 from bamboo.plugins.what_if import (
     LINK,
     QUEUE_ACTIVITY,
-    QUEUE_ATTRIBUTES,
     STORAGE,
     TASK_COLUMNS,
     TASK_RULES,
@@ -65,17 +64,70 @@ def test_a_change_is_made_where_it_belongs(texts: tuple[str, ...], expected: lis
 
 def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(Invalid) as caught:
-        parse(["memory", "memry=1", "memory=much", "A:maxrss=-1", "A:task.priority=1", "thing.x=1", "link.speed=1"])
+        parse(
+            [
+                *("memory", "memry=1", "task.memory_mb=much", "A:maxrss=-1", "A:task.priority=1"),
+                *("thing.x=1", "link.speed=1"),
+            ]
+        )
     told = {fault.where: fault.what for fault in caught.value.faults}
     assert told == {
         "memory": "is no KEY=VALUE",
         "memry=1": "'memry' is not known",
-        "memory_mb": "'much' is no number",
-        "maxrss": "-1 is no number of zero or more",
+        "memory_mb": "'much' is no number from 0 to 2147483647",
+        "A:maxrss": "-1 is no number of zero or more",
         "A:priority": "a task has no queue",
         "thing.x=1": "'thing' is nothing that can be changed",
         "speed": "is no link key",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "do"),
+    [
+        ("jobs.nostate=3", "'nostate' is no state in which jobs are counted", "one of pending, defined, waiting,"),
+        ("jobs.finished=3", "'finished' is no state in which jobs are counted", "one of pending, defined, waiting,"),
+        ("jobs.running=-1", "-1 is no whole number from 0 to 1000000000000", "give jobs"),
+        ("jobs.running=1.5", "1.5 is no whole number from 0 to 1000000000000", "give jobs"),
+        ("memory=-1", "-1 is no number from 0 to 2147483647", "give the memory of a job in MB"),
+        ("nCore=0", "0 is no whole number from 1 to 4096", "give the cores of a job"),
+        ("nCore=1.5", "1.5 is no whole number from 1 to 4096", "give the cores of a job"),
+        ("priority=true", "True is no whole number from -10000 to 10000", "give a priority"),
+        ("nFilesPerJob=0", "0 is no whole number from 1 to 2147483647", "give the input files of a job"),
+        ("t1Weight=-2", "-2 is no whole number from -1 to 1000", "give -1 for the nucleus only, else 0 or more"),
+        ("cpuTimeUnit=seconds", "'seconds' is no value that there is", "one of HS06sPerEvent, mHS06sPerEvent,"),
+        ("ipConnectivity=some", "'some' is no network", "full, http or none, and then #IPv4 or #IPv6 if need be"),
+        ("useLocalIO=maybe", "'maybe' is no value that there is", "one of true, false"),
+        ("excludedSite=3", "3 is no list of names", "such as A,B"),
+        ("architecture=3", "3 is no text", "in quotes it is one: KEY='"),
+        ("last_pilot_hours_ago=-1", "-1 is no number from 0 to 876600", "give hours"),
+        ("batch_workers=0.5", "0.5 is no whole number from 0 to 1000000000000", "give batch jobs"),
+        ("numSlots=-1", "-1 is no number of zero or more", "give a whole number up to"),
+        ("link.closeness=12", "12 is no whole number from 0 to 11", "give 0 for the nearest to 11 for the farthest"),
+        ("link.blocked=0", "0 is no reason", "why nothing may be sent, or null"),
+        ("storage.free_gb=-1", "-1 is no number from 0 to 1000000000000", "give GB"),
+        ("storage.state=full", "'full' is no value that there is", "one of ACTIVE, DISABLED"),
+        ("storage.nucleus=5", "5 is no value that there is", "one of true, false"),
+        ("NQUEUED_SAT_CAP=-1", "-1 is no whole number from 0 to 2147483647", "give files"),
+    ],
+)
+def test_a_value_that_means_nothing_is_refused_with_what_is_allowed(text: str, what: str, do: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        parse([text])
+    (fault,) = caught.value.faults
+    assert (fault.where, fault.what) == (text.partition("=")[0].rpartition(".")[2], what)
+    assert fault.do.startswith(do)
+
+
+@pytest.mark.parametrize("text", ["nCore=4096", "memory=0", "priority=-10000", "nGBPerJob=1.5", "jobs.starting=0"])
+def test_the_ends_of_what_is_allowed(text: str) -> None:
+    assert len(parse([text])) == 1
+
+
+def test_queues_that_there_are_not_are_told_with_all_else() -> None:
+    with pytest.raises(Invalid) as caught:
+        parse(["AA:maxrss=1", "AA:status=online", "memory=-1"], {"A", "B"})
+    assert sorted(fault.where for fault in caught.value.faults) == ["AA", "memory"]
 
 
 def test_a_queue_that_there_is_not() -> None:
@@ -100,7 +152,7 @@ def test_whatever_is_tried_is_refused_or_answered(value: str) -> None:
     answered = 0
     for noun, keys in (
         ("task", (*TASK_COLUMNS, *TASK_RULES)),
-        ("queue", (*COLUMN_OF_KEY, *KINDS, *QUEUE_ACTIVITY, *QUEUE_ATTRIBUTES)),
+        ("queue", (*COLUMN_OF_KEY, *KINDS, *QUEUE_ACTIVITY)),
         ("link", LINK),
         ("storage", STORAGE),
         ("jobs", ("activated",)),

@@ -97,9 +97,11 @@ def tables(engine: sa.Engine) -> dict[str, Any]:
 
 
 def test_a_change_that_cannot_be_made_is_refused_with_all_faults(api: Any, full: FullWorld) -> None:
-    answer = api.get("task/why", task_id=full.jeditaskid, changes=json.dumps(["memry=1", "maxrss=x"]))
+    answer = api.get(
+        "task/why", task_id=full.jeditaskid, changes=json.dumps(["memry=1", "maxrss=x", "NONE:status=online"])
+    )
     assert (answer["success"], answer["status"]) == (False, 422)
-    assert {error["where"] for error in answer["errors"]} == {"memry=1", "maxrss"}
+    assert {error["where"] for error in answer["errors"]} == {"memry=1", "maxrss", "NONE"}
 
 
 def test_only_the_owner_is_told(api: Any, bob: Any, full: FullWorld) -> None:
