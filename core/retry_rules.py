@@ -30,13 +30,38 @@ _ALIASES = {
 }
 
 
+#: The largest numbers that make sense: beyond them a rule would raise what jobs ask for without end, or never let go of
+#: an input. The manual (ch. 20) has no figures. Attempts and seconds (a year) are the most that a task may ask for; no
+#: machine has as much memory for a core (256 GB).
+MOST_ATTEMPTS = 50
+MOST_SECONDS = 365 * 24 * 3600
+MOST_MB_PER_CORE = 256 * 1024
+MOST_FACTOR = 10
+MOST_FREE_ATTEMPTS = 100
+MOST_DIVISOR = 1000
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A number that an action takes, with its bounds, which are allowed."""
+
+    kind: type[int] | type[float]
+    least: float
+    most: float
+    unit: str = ""
+
+    def __str__(self) -> str:
+        word = "number" if self.kind is float else "whole number"
+        return f"{word} from {self.least:g} to {self.most:.15g}" + (f" {self.unit}" if self.unit else "")
+
+
 @dataclass(frozen=True)
 class Action:
-    """What a rule can do (manual 20.1). `parameters` gives for each its type and the least value that makes sense."""
+    """What a rule can do (manual 20.1), and the parameters that it takes, by name."""
 
     name: str
     help: str
-    parameters: Mapping[str, tuple[type, float]] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
     needed: tuple[str, ...] = ()
 
 
@@ -47,28 +72,28 @@ ACTIONS = {
         Action(
             "limit_retry",
             "Try the inputs no more than `maxAttempt` times in all.",
-            {"maxAttempt": (int, 1)},
+            {"maxAttempt": Parameter(int, 1, MOST_ATTEMPTS)},
             needed=("maxAttempt",),
         ),
         Action(
             "free_attempt",
             "Try the inputs again without counting the attempt, up to `most` times for each input.",
-            {"most": (int, 1)},
+            {"most": Parameter(int, 1, MOST_FREE_ATTEMPTS)},
         ),
         Action(
             "increase_memory",
             "Ask for `factor` times the memory in the next attempts, up to `max` MB for each core.",
-            {"factor": (float, 1), "max": (int, 1)},
+            {"factor": Parameter(float, 1, MOST_FACTOR), "max": Parameter(int, 1, MOST_MB_PER_CORE, "MB per core")},
         ),
         Action(
             "increase_cputime",
             "Ask for `factor` times the wall time in the next attempts, up to `max` seconds.",
-            {"factor": (float, 1), "max": (int, 1)},
+            {"factor": Parameter(float, 1, MOST_FACTOR), "max": Parameter(int, 1, MOST_SECONDS, "s")},
         ),
         Action(
             "reduce_input",
             "Give the next jobs the `divisor`th part of the input files of the failed one.",
-            {"divisor": (int, 2)},
+            {"divisor": Parameter(int, 2, MOST_DIVISOR)},
         ),
     )
 }
@@ -273,12 +298,12 @@ def _parameters(action: Action | None, given: object, where: str, faults: list[F
             do = guess(key, action.parameters) if action.parameters else "it has no parameters"
             faults.append(Fault(f"{where} parameters", f"{action.name} has no {key!r}", do))
             continue
-        kind, least = action.parameters[key]
-        if not _is_number(value, kind) or not least <= value < 10**9:
-            word = "a number" if kind is float else "a whole number"
-            faults.append(Fault(f"{where} parameters {key}", f"{value!r} is not {word} of at least {least:g}"))
+        wanted = action.parameters[key]
+        if not _is_number(value, wanted.kind) or not wanted.least <= value <= wanted.most:
+            do = f"such as {{ {key} = 2 }}" if key in action.needed else "without it the setting holds"
+            faults.append(Fault(f"{where} parameters {key}", f"{value!r} is no {wanted}", do))
         else:
-            read[key] = kind(value)
+            read[key] = wanted.kind(value)
     return read
 
 

@@ -40,6 +40,7 @@ class Tunable(Generic[T]):
     source: str  #: the manual's chapter, or why this value
     help: str = ""
     least: float = 0  #: what algorithms divide by has more here
+    most: float = MOST  #: what would grow without end has less here
 
     @property
     def kind(self) -> str:
@@ -50,7 +51,7 @@ class Tunable(Generic[T]):
         """The least and the largest number that algorithms can calculate with; None for words."""
         if isinstance(self.default, bool | str):
             return None
-        return (-MOST if self.unit == _SIGNED else self.least), _CENTURY.get(self.unit, MOST)
+        return (-MOST if self.unit == _SIGNED else self.least), min(self.most, _CENTURY.get(self.unit, MOST))
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,19 @@ _KNOWN: dict[tuple[str, str, str], Tunable[int] | Tunable[float] | Tunable[str] 
 
 
 def tunable(
-    app: str, component: str, key: str, default: T, *, unit: str, source: str, help: str = "", least: float = 0
+    app: str,
+    component: str,
+    key: str,
+    default: T,
+    *,
+    unit: str,
+    source: str,
+    help: str = "",
+    least: float = 0,
+    most: float = MOST,
 ) -> Tunable[T]:
     """Declare a tunable, once for each key, so that it can be listed, checked and changed by its name."""
-    declared = Tunable(app, component, key, default, unit, source, help, least)
+    declared = Tunable(app, component, key, default, unit, source, help, least, most)
     if (app, component, key) in _KNOWN:
         raise ValueError(f"the tunable {app}/{component}/{key} is declared twice")
     _KNOWN[app, component, key] = declared

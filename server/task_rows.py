@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.job_errors import ENDED_WITH_PILOT, meaning_of, who_must_act
-from ..core.pilot_errors import STOPPED_FROM_OUTSIDE
+from ..core.pilot_errors import ENDED_WITH_PAYLOAD
 from ..core.states import TaskState
 from ..sql.tables import ERROR_SOURCES
 from ..sql.task_queries import ErrorGroup, FileCounts
@@ -205,11 +205,11 @@ def error_row(group: ErrorGroup) -> dict[str, Any]:
 def job_errors(job: Any) -> list[dict[str, Any]]:
     """Every error that a job carries, with its meaning and who must act: user, site, operator, nobody or null.
 
-    The exit code of a payload that was stopped with its pilot is nobody's either.
+    The exit code of a payload that ended with its pilot is nobody's either.
     """
     values = job._mapping
     codes = {source: values[f"{source}_error_code"] for source in ERROR_SOURCES} | {"trans": values["trans_exit_code"]}
-    stopped = values["pilot_error_code"] in STOPPED_FROM_OUTSIDE
+    stopped = values["pilot_error_code"] in ENDED_WITH_PAYLOAD
     rows = []
     for source, code in codes.items():
         if not code:

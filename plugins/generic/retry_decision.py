@@ -11,14 +11,15 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from ...core import retry_rules as bounds
 from ...core.bounded_match import TooSlow, search_within
-from ...core.pilot_errors import STOPPED_FROM_OUTSIDE
+from ...core.pilot_errors import ENDED_WITH_PAYLOAD
 from ...core.retry_rules import Rule
 from ...core.tunables import MOST, Numbers, tunable
 from ..contracts import FailedJob, JobError, RetryDecision
 
 _OURS = "our choice: manual ch. 20 names the action and leaves the number open"
-MEMORY_FACTOR = tunable("jedi", "retry", "MEMORY_FACTOR", 1.5, unit="", source=_OURS, least=1)
+MEMORY_FACTOR = tunable("jedi", "retry", "MEMORY_FACTOR", 1.5, unit="", source=_OURS, least=1, most=bounds.MOST_FACTOR)
 MEMORY_START = tunable(
     "jedi",
     "retry",
@@ -29,9 +30,18 @@ MEMORY_START = tunable(
     help="What is increased when a job has neither asked for memory nor shown what it used.",
 )
 MEMORY_MAX = tunable(
-    "jedi", "retry", "MEMORY_MAX", 8000, unit="MB per core", source=_OURS, help="Up to where memory is increased."
+    "jedi",
+    "retry",
+    "MEMORY_MAX",
+    8000,
+    unit="MB per core",
+    source=_OURS,
+    help="Up to where memory is increased.",
+    most=bounds.MOST_MB_PER_CORE,
 )
-CPUTIME_FACTOR = tunable("jedi", "retry", "CPUTIME_FACTOR", 1.5, unit="", source=_OURS, least=1)
+CPUTIME_FACTOR = tunable(
+    "jedi", "retry", "CPUTIME_FACTOR", 1.5, unit="", source=_OURS, least=1, most=bounds.MOST_FACTOR
+)
 CPUTIME_START = tunable(
     "jedi",
     "retry",
@@ -42,9 +52,16 @@ CPUTIME_START = tunable(
     help="What is increased when a job has neither asked for wall time nor shown what it used.",
 )
 CPUTIME_MAX = tunable(
-    "jedi", "retry", "CPUTIME_MAX", 345_600, unit="s", source=_OURS, help="Up to where wall time is increased."
+    "jedi",
+    "retry",
+    "CPUTIME_MAX",
+    345_600,
+    unit="s",
+    source=_OURS,
+    help="Up to where wall time is increased.",
+    most=bounds.MOST_SECONDS,
 )
-INPUT_DIVISOR = tunable("jedi", "retry", "INPUT_DIVISOR", 2, unit="", source=_OURS, least=1)
+INPUT_DIVISOR = tunable("jedi", "retry", "INPUT_DIVISOR", 2, unit="", source=_OURS, least=1, most=bounds.MOST_DIVISOR)
 FREE_ATTEMPTS = tunable(
     "jedi",
     "retry",
@@ -53,6 +70,7 @@ FREE_ATTEMPTS = tunable(
     unit="attempts",
     source="our choice: a stop from outside is nobody's fault, but an input that always meets one must end",
     help="How many failed attempts of an input are not counted, where a rule says so.",
+    most=bounds.MOST_FREE_ATTEMPTS,
 )
 MATCH_SECONDS = tunable(
     "jedi",
@@ -146,9 +164,9 @@ def _rules(fired: Sequence[Fired]) -> str:
 def _errors(failure: FailedJob) -> list[JobError]:
     """The errors of a job; the exit code of the payload goes with what the payload said.
 
-    A payload that was stopped with its pilot has the exit code of the signal (143 for TERM), whatever else it may mean.
+    A payload that ended with its pilot has the exit code of the signal (143 for TERM), whatever else it may mean.
     """
-    if any(error.source == "pilot" and error.code in STOPPED_FROM_OUTSIDE for error in failure.errors):
+    if any(error.source == "pilot" and error.code in ENDED_WITH_PAYLOAD for error in failure.errors):
         return [error for error in failure.errors if error.source != "exe"]
     if not failure.trans_exit_code:
         return list(failure.errors)

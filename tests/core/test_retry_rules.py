@@ -12,7 +12,7 @@ import pytest
 
 from bamboo.core.bounded_match import MESSAGE_CHARACTERS, TooSlow, search_within, slow_message
 from bamboo.core.errors import Invalid
-from bamboo.core.pilot_errors import STOPPED_FROM_OUTSIDE
+from bamboo.core.pilot_errors import ENDED_WITH_PAYLOAD
 from bamboo.core.retry_rules import ACTIONS, KEYS, SOURCES, overlaid, parse_rule, read_rules
 from bamboo.sql.retry_rules import SHIPPED_FILE
 from bamboo.sql.tables import ERROR_SOURCES
@@ -98,10 +98,27 @@ def test_what_is_wrong_is_told_with_what_to_do(changes: dict[str, Any], told: st
     assert fault.startswith(told)
 
 
-@pytest.mark.parametrize("value", [0, 1.5, "2", True, float("inf"), float("nan"), 10**9])
+@pytest.mark.parametrize("value", [0, 1.5, "2", True, float("inf"), float("nan"), 51])
 def test_a_number_of_a_parameter_must_make_sense(value: object) -> None:
     (fault,) = faults(action="limit_retry", parameters={"maxAttempt": value})
-    assert fault.startswith(f"the rule parameters maxAttempt: {value!r} is not a whole number of at least 1")
+    assert fault.startswith(f"the rule parameters maxAttempt: {value!r} is no whole number from 1 to 50")
+
+
+def test_no_rule_raises_anything_without_end() -> None:
+    """A rule could ask for a million gigabytes, and its inputs waited for such a queue for ever."""
+    much = {"factor": 10.5, "max": 262_145}
+    assert faults(action="increase_memory", parameters=much) == [
+        "the rule parameters factor: 10.5 is no number from 1 to 10 (without it the setting holds)",
+        "the rule parameters max: 262145 is no whole number from 1 to 262144 MB per core (without it the setting holds)",
+    ]
+    assert faults(action="increase_cputime", parameters={"factor": 0.9, "max": 31_536_001}) == [
+        "the rule parameters factor: 0.9 is no number from 1 to 10 (without it the setting holds)",
+        "the rule parameters max: 31536001 is no whole number from 1 to 31536000 s (without it the setting holds)",
+    ]
+    for action in ACTIONS.values():
+        for bound in ("least", "most"):
+            parameters = {key: getattr(one, bound) for key, one in action.parameters.items()}
+            assert parse_rule({**PLAIN, "action": action.name, "parameters": parameters}).parameters == parameters
 
 
 def test_all_faults_of_a_file_are_told_at_once(tmp_path: Path) -> None:
@@ -131,7 +148,7 @@ def test_the_shipped_file_can_be_used() -> None:
     assert {rule.action for rule in rules} == set(ACTIONS)
     active = [rule for rule in rules if rule.active]
     assert {rule.name for rule in active if rule.action == "no_retry"} == {"wrong-arguments", "broken-sandbox"}
-    assert {rule.code for rule in active if rule.action == "free_attempt"} == STOPPED_FROM_OUTSIDE
+    assert {rule.code for rule in active if rule.action == "free_attempt"} == ENDED_WITH_PAYLOAD
     assert {rule.action for rule in active} == {"no_retry", "free_attempt"}
     assert all(rule.description and rule.code is not None for rule in rules)
 

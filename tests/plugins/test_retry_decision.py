@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bamboo.core.pilot_errors import STOPPED_FROM_OUTSIDE
+from bamboo.core.pilot_errors import ENDED_WITH_PAYLOAD, STOPPED_FROM_OUTSIDE
 from bamboo.core.retry_rules import ACTIONS, Rule, parse_rule
 from bamboo.core.tunables import Numbers
 from bamboo.plugins.contracts import FailedJob, JobError, RetryDecision
@@ -170,7 +170,7 @@ def test_exit_143_of_a_payload_that_was_stopped_with_its_pilot_is_no_broken_sand
     broken = [rule("broken", source="exe", code=143), rule("gone", source="trans", code=143)]
     exit_143 = JobError("exe", 143, "")
     assert not decide(failure(exit_143), broken[:1], Numbers()).retry
-    for code in sorted(STOPPED_FROM_OUTSIDE):
+    for code in sorted(ENDED_WITH_PAYLOAD):
         stopped = failure(JobError("pilot", code, "stopped"), exit_143, trans_exit_code=143)
         assert decide(stopped, broken, Numbers()) == RetryDecision(True, "the failure may pass")
 
@@ -180,6 +180,12 @@ def test_the_shipped_rules_charge_no_input_for_a_stop_from_outside() -> None:
         stopped = failure(JobError("pilot", code, "stopped"), JobError("exe", 143, ""))
         found = decide(stopped, of_file(), Numbers())
         assert (found.retry, found.free_attempts) == (True, 10)
+
+
+def test_the_shipped_rules_charge_no_input_for_a_few_failures_of_the_pilot() -> None:
+    """The part of the pilot that looks after payloads was killed, and the input had one attempt less."""
+    found = decide(failure(JobError("pilot", 1319, "the keeper process ended")), of_file(), Numbers())
+    assert (found.retry, found.free_attempts, found.rules) == (True, 3, ("pilot-failed",))
 
 
 def test_a_slow_rule_does_not_match_and_is_reported() -> None:
