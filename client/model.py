@@ -49,6 +49,19 @@ class Decision:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Notification:
+    """An end of a task of which its user is told: `delivery` is waiting, told or given_up."""
+
+    when: datetime | None = field(metadata=of("when", moment))
+    state: str = field(metadata=of("state"))
+    delivery: str = field(metadata=of("delivery"))
+    how: str = field(metadata=of("how"))  #: how and to whom, or why not yet; empty for tasks of others
+    attempts: int = field(metadata=of("attempts", integer))
+    next_try: datetime | None = field(metadata=of("nextTryAt", moment))
+    told: datetime | None = field(metadata=of("toldAt", moment))
+
+
+@dataclass(frozen=True, kw_only=True)
 class ErrorGroup:
     """One cause of failure in a task, with how many jobs it hit and one of them."""
 
@@ -102,6 +115,7 @@ class TaskInfo:
     decisions: tuple[Decision, ...] = field(metadata=of("decisions", rows_of(Decision)))
     errors: tuple[ErrorGroup, ...] = field(metadata=of("errors", rows_of(ErrorGroup)))
     events: tuple[Event, ...] = field(metadata=of("events", rows_of(Event)))
+    notifications: tuple[Notification, ...] = field(metadata=of("notifications", rows_of(Notification)))
     row: Row = field(default_factory=dict, compare=False, repr=False)
 
     @property

@@ -179,7 +179,7 @@ PILOT_ERRORS = (
 
 #: The pilot was stopped from outside, and its job with it: neither the job nor its inputs are to blame.
 STOPPED_FROM_OUTSIDE = frozenset({1200, 1201, 1202, 1207, 1208, 1375, 1379})
-#: A part of the pilot failed (INTERNALPILOTPROBLEM): it crashed, or somebody killed it alone. An operator has to see why.
+#: A part of the pilot failed (INTERNALPILOTPROBLEM): it crashed, or was killed alone. An operator has to see why.
 PILOT_FAILED = frozenset({1319})
 #: The pilot ended before its payload and took it along, so that the payload's exit code is that of a signal.
 ENDED_WITH_PAYLOAD = STOPPED_FROM_OUTSIDE | PILOT_FAILED

@@ -239,6 +239,19 @@ def event_row(event: Any) -> dict[str, Any]:
     return row | ({"attempt_nr": event.attempt_nr} if hasattr(event, "attempt_nr") else {})
 
 
+def notification_row(row: Any, *, is_private: bool) -> dict[str, Any]:
+    """An end of a task, and whether its user was told of it, how, or why not; to others not the address."""
+    return {
+        "when": row.at,
+        "state": row.status,
+        "delivery": row.delivery,
+        "how": row.how if is_private else None,
+        "attempts": row.attempts,
+        "nextTryAt": row.next_try_at if row.delivery == "waiting" else None,
+        "toldAt": row.told_at,
+    }
+
+
 def job_row(job: Any) -> dict[str, Any]:
     return _named(job, JOB_COLUMNS)
 

@@ -15,7 +15,7 @@ from .watching import repeat
 
 if TYPE_CHECKING:
     from ..api import Client
-    from ..model import Decision, ErrorGroup, TaskInfo
+    from ..model import Decision, ErrorGroup, Notification, TaskInfo
 
 DATASETS = (
     Column("TYPE", lambda dataset: dataset.type),
@@ -37,6 +37,12 @@ STEPS = (
     Column("STEP", lambda event: f"{event.old or 'new'} → {event.new}"),
     Column("WHO", lambda event: event.actor),
     Column("WHY", lambda event: event.why),
+)
+NOTIFICATIONS = (
+    Column("ENDED (UTC)", lambda end: end.when),
+    Column("STATE", lambda end: end.state),
+    Column("TOLD (UTC)", lambda end: end.told or _untold(end)),
+    Column("HOW", lambda end: end.how),
 )
 LAST_DECISIONS = 5
 NEVER = datetime.min.replace(tzinfo=UTC)
@@ -122,10 +128,21 @@ def print_task(info: TaskInfo) -> None:
         heading("Datasets")
         table(DATASETS, info.datasets)
     print_errors(info)
+    if info.notifications:
+        heading("Notifications")
+        table(NOTIFICATIONS, info.notifications)
     if info.decisions:
         heading("Last decisions")
         table(DECISIONS, latest(info)[:LAST_DECISIONS])
     click.echo()
+
+
+def _untold(end: Notification) -> str:
+    """Why nobody was told of an end: not yet, or never."""
+    tried = f" after {count_text(end.attempts, 'attempt')}" if end.attempts else ""
+    if end.delivery == "given_up":
+        return f"given up{tried}"
+    return f"waiting{tried}" + (f", next at {cell_text(end.next_try)}" if end.next_try else "")
 
 
 def print_errors(info: TaskInfo) -> None:

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from ...core.errors import Fault, Invalid, NotAllowed, NotFound
 from ...core.task_parameters import TaskParameters
-from ...sql import datasets, decisions, event_ranges, job_queries, task_queries
+from ...sql import datasets, decisions, event_ranges, job_queries, notifications, task_queries
 from ...sql import tasks as tasks_sql
 from .. import task_commands, task_details, task_rows
 from ..bodies import SEVERAL, Body, Query, Structure, WireBody, read_body, read_query
@@ -129,6 +129,9 @@ def get_detailed_info() -> Response:
     """A task with everything that explains its state."""
     task_id = read_query(OneTask).task_id
     with context().reading() as tx:
+        task = tasks_sql.get_task(tx, task_id)
+        is_private = caller().may_own(task.user_name, task.vo)
+        ends = notifications.of_task(tx, task_id)
         more = {
             "jobs": task_queries.job_counts(tx, task_id),
             "datasets": [task_rows.dataset_row(row) for row in datasets.of_task(tx, task_id)],
@@ -136,6 +139,7 @@ def get_detailed_info() -> Response:
             "errors": [task_rows.error_row(group) for group in task_queries.error_groups(tx, task_id)],
             "events": [task_rows.event_row(row) for row in task_queries.events_of(tx, task_id)],
             "eventRanges": event_ranges.counts_of_task(tx, task_id),
+            "notifications": [task_rows.notification_row(row, is_private=is_private) for row in ends],
         }
         return succeeded({**task_details.row(tx, task_id), **more})
 

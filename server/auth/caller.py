@@ -38,9 +38,13 @@ class Caller:
         """Whether this caller has a role, in a VO if that matters; `admin` counts in all of them."""
         return "admin" in self.roles or (role in self.roles and (vo is None or not self.vo or vo == self.vo))
 
+    def may_own(self, owner: str, vo: str | None = None) -> bool:
+        """Whether this is the owner of a thing (of a VO), or has a role that stands above owners."""
+        return self.user_name == owner or self.has_role("production", vo)
+
     def must_own(self, what: str, owner: str, vo: str | None = None) -> None:
         """Raise `NotAllowed` unless this is the owner of a thing (of a VO), or has a role that stands above owners."""
-        if self.user_name != owner and not self.has_role("production", vo):
+        if not self.may_own(owner, vo):
             raise NotAllowed(f"{what} belongs to {owner}, not to {self.user_name}", hint="ask its owner")
 
     def must_have(self, role: str, what: str, vo: str | None = None) -> None:

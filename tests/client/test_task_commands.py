@@ -40,6 +40,25 @@ FINISHED: dict[str, Any] = {
             "why": "it is free",
         }
     ],
+    "notifications": [
+        {
+            "when": {"__datetime__": "2026-03-01T12:30:00+00:00"},
+            "state": "exhausted",
+            "delivery": "told",
+            "how": "mailed to alice@example.org",
+            "attempts": 1,
+            "toldAt": {"__datetime__": "2026-03-01T12:31:00+00:00"},
+        },
+        {
+            "when": {"__datetime__": "2026-03-01T13:00:00+00:00"},
+            "state": "finished",
+            "delivery": "waiting",
+            "how": "the mail server is away",
+            "attempts": 2,
+            "nextTryAt": {"__datetime__": "2026-03-01T13:10:00+00:00"},
+        },
+        {"state": "done", "delivery": "given_up", "how": "no such address", "attempts": 10},
+    ],
     "events": [
         {
             "when": {"__datetime__": "2026-03-01T12:00:02+00:00"},
@@ -64,6 +83,10 @@ def test_show_makes_the_state_plain(server: ScriptedServer, bamboo: Bamboo, row:
         "bamboo job log 77",
         "chose LOCAL",
         "2026-03-01 12:00:00",
+        "2026-03-01 12:31:00",
+        "mailed to alice@example.org",
+        "waiting after 2 attempts, next at 2026-03-01 13:10:00",
+        "given up after 10 attempts",
     ):
         assert words in ended.out
     assert server.asked("task/get_detailed_info")[0].query == {"task_id": "10000001"}

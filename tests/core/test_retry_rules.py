@@ -106,14 +106,14 @@ def test_a_number_of_a_parameter_must_make_sense(value: object) -> None:
 
 def test_no_rule_raises_anything_without_end() -> None:
     """A rule could ask for a million gigabytes, and its inputs waited for such a queue for ever."""
-    much = {"factor": 10.5, "max": 262_145}
+    much, otherwise = {"factor": 10.5, "max": 262_145}, "(without it the setting holds)"
     assert faults(action="increase_memory", parameters=much) == [
-        "the rule parameters factor: 10.5 is no number from 1 to 10 (without it the setting holds)",
-        "the rule parameters max: 262145 is no whole number from 1 to 262144 MB per core (without it the setting holds)",
+        f"the rule parameters factor: 10.5 is no number from 1 to 10 {otherwise}",
+        f"the rule parameters max: 262145 is no whole number from 1 to 262144 MB per core {otherwise}",
     ]
     assert faults(action="increase_cputime", parameters={"factor": 0.9, "max": 31_536_001}) == [
-        "the rule parameters factor: 0.9 is no number from 1 to 10 (without it the setting holds)",
-        "the rule parameters max: 31536001 is no whole number from 1 to 31536000 s (without it the setting holds)",
+        f"the rule parameters factor: 0.9 is no number from 1 to 10 {otherwise}",
+        f"the rule parameters max: 31536001 is no whole number from 1 to 31536000 s {otherwise}",
     ]
     for action in ACTIONS.values():
         for bound in ("least", "most"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from patience import PATIENCE_SECONDS
 
 from bamboo.core.clock import ManualClock
 from bamboo.core.states import JobState, TaskState
-from bamboo.sql import decisions, jobs, tasks
+from bamboo.sql import decisions, jobs, notifications, tasks
 from bamboo.sql.tables import commands, task_events
 from bamboo.sql.tables import tasks as task_table
 
@@ -136,6 +137,25 @@ def test_a_unique_name_is_given_once(api: Any, bob: Any, engine: sa.Engine, stat
     assert f"jediTaskID={first}" in answer["message"] and f"bamboo task kill {first}" in answer["hint"]
     assert api.post("task/submit", captured(uniqueTaskName=False))["success"]
     assert bob.post("task/submit", captured())["success"]
+
+
+def test_who_was_told_of_an_end_and_how(api: Any, bob: Any, world: Any, engine: sa.Engine, clock: ManualClock) -> None:
+    """Others see that somebody was told, and not at which address."""
+    task_id = world.task()
+    assert api.get("task/get_detailed_info", task_id=task_id)["data"]["notifications"] == []
+    with engine.begin() as tx:
+        for state in (TaskState.EXHAUSTED, TaskState.DONE):
+            notifications.add(tx, task_id, state, "why", now=clock())
+        first, second = notifications.claim(tx, until=clock() + timedelta(minutes=9), now=clock(), limit=9)
+        notifications.settle(tx, first.notificationid, "told", "mailed to alice@example.org", now=clock())
+        notifications.put_off(tx, second.notificationid, "no mail server", until=clock() + timedelta(minutes=2))
+    at, later = ({"__datetime__": f"2026-01-01T00:0{minutes}:00+00:00"} for minutes in (0, 2))
+    told = {"when": at, "state": "exhausted", "delivery": "told", "how": "mailed to alice@example.org", "attempts": 1}
+    waiting = {"when": at, "state": "done", "delivery": "waiting", "how": "no mail server", "attempts": 1}
+    mine = api.get("task/get_detailed_info", task_id=task_id)["data"]["notifications"]
+    assert mine == [{**told, "nextTryAt": None, "toldAt": at}, {**waiting, "nextTryAt": later, "toldAt": None}]
+    others = bob.get("task/get_detailed_info", task_id=task_id)["data"]["notifications"]
+    assert others == [{**row, "how": None} for row in mine]
 
 
 def test_a_parent_must_exist(api: Any) -> None:
