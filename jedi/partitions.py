@@ -51,7 +51,7 @@ class Turns:
     ) -> Iterator[Sequence[sa.ColumnElement[bool]] | None]:
         """The conditions that a task of the next partition meets, while it is held; None when there is none to have."""
         with reading(self._context.engine) as tx:
-            own = shares.limited_queues(tx, settings.numbers(tx))
+            own = shares.limited_queues(tx)
             divided = bool(own or shares.tree(tx).shares)
         if not divided:
             yield ()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any
 
+from ..core import nearby
 from ..core.errors import Fault, Invalid
 from ..core.queue_keys import KINDS, slips
 from ..core.tunables import known
@@ -178,7 +179,10 @@ def _faults(edit: Edit) -> Iterable[Fault]:
 def _missing(edits: Iterable[Edit], there: Collection[str]) -> list[Fault]:
     """Queues that changes name and that there are not."""
     names = dict.fromkeys(edit.queue for edit in edits)
-    return [Fault(name, "is no queue", guess(name, there)) for name in names if name and name not in there]
+    otherwise = "`bamboo queue list` shows what there is"
+    return [
+        Fault(name, "is no queue", nearby.guess(name, there, otherwise)) for name in names if name not in {"", *there}
+    ]
 
 
 def changed(question: Question, edits: Iterable[Edit]) -> Question:

@@ -23,7 +23,7 @@ from ..core.tagging import (
     share_of,
     work_queue_of,
 )
-from ..core.tunables import Numbers
+from . import settings
 from .tables import global_shares, job_counts, jobs, resource_types, tasks, work_queues
 
 _QUEUE_NAMES = sa.select(work_queues.c.queue_id, work_queues.c.queue_name)
@@ -156,9 +156,10 @@ def usage(tx: sa.Connection) -> dict[str, Usage]:
     return found
 
 
-def limited_queues(tx: sa.Connection, numbers: Numbers) -> Limited:
+def limited_queues(tx: sa.Connection) -> Limited:
     """The work queues that are partitions of their own: those that the settings give a limit."""
-    return limited({row.queue_id: row.queue_name for row in tx.execute(_QUEUE_NAMES)}, numbers)
+    names = {row.queue_id: row.queue_name for row in tx.execute(_QUEUE_NAMES)}
+    return limited(names, settings.numbers(tx)) if names else {}
 
 
 def loads(tx: sa.Connection, own: Limited) -> dict[Partition, Load]:

@@ -40,12 +40,11 @@ def throttle_steps(
 
 def partition_step(tx: sa.Connection, question: Question, work_queue_id: int | None, now: datetime) -> list[Step]:
     """Which partition the task is in, who works on it, and whether it is full; nothing where tasks are not divided."""
-    numbers = settings.numbers(tx)
-    own = shares.limited_queues(tx, numbers)
+    own = shares.limited_queues(tx)
     if not own and not shares.tree(tx).shares:
         return []
     partition = partition_of(question.task.gshare, question.task.resource_type, work_queue_id, own)
-    limit = Limit(partition, shares.loads(tx, own).get(partition, Load()), numbers)
+    limit = Limit(partition, shares.loads(tx, own).get(partition, Load()), settings.numbers(tx))
     passage = throttled(limit)
     holder, begun = leases.holding(tx, partition.lease_name, now=now)
     if holder:

@@ -99,7 +99,5 @@ def test_what_is_wrong_with_types_and_work_queues_is_said_at_once() -> None:
         check_resource_types([ResourceType("A", 4, 2), ResourceType("A", 1, 1, 10, 5)])
     assert [fault.where for fault in caught.value.faults] == ["resource type A"] * 3 + ["resource types"]
     with pytest.raises(Invalid) as caught:
-        check_work_queues(
-            [WorkQueue(1, "a", "any", "any", criteria={"colour": "red"}), WorkQueue(1, "b", "any", "any")]
-        )
-    assert [fault.where for fault in caught.value.faults] == ["work queue 1", "work queue a, colour"]
+        check_work_queues([WorkQueue(1, "a", "any", "any", criteria={"colour": "red"}), WorkQueue(1, "", "any", "any")])
+    assert [fault.where for fault in caught.value.faults] == ["work queue 1", "work queue a, colour", "work queue 1"]

@@ -213,7 +213,7 @@ def test_a_work_queue_with_a_limit_is_a_partition_of_its_own(piped: Jedi, clock:
     assert agent.run_once() == Round(done=1)
     assert Counter(job.jeditaskid for job in piped.jobs().values()) == {urgent: 3, usual: 4}
     with piped.engine.connect() as tx:
-        own = shares.limited_queues(tx, settings.numbers(tx))
+        own = shares.limited_queues(tx)
         assert own == {7: "urgent"}
     piped.count_jobs()
     with piped.engine.connect() as tx:
@@ -247,6 +247,16 @@ def test_a_work_queue_without_a_limit_is_only_a_tag(piped: Jedi) -> None:
     assert piped.run(JobGenerator) == [Round(done=1)]
     with piped.engine.connect() as tx:
         assert leases.holding(tx, f"{LEASE_PREFIX}analysis/SCORE", now=piped.clock()) == (None, piped.clock())
+
+
+def test_tasks_of_a_work_queue_that_was_removed_are_in_the_partitions_of_their_shares(piped: Jedi) -> None:
+    """Its tag stays with them until they are tagged again, and nobody may forget them."""
+    ready(piped, campaign="urgent")
+    with piped.engine.begin() as tx:
+        shares.set_work_queues(tx, [])
+    assert piped.task().work_queue_id == 7
+    assert piped.run(JobGenerator) == [Round(done=1)]
+    assert at_shares(piped) == {"analysis": 4}
 
 
 def test_a_limit_of_a_work_queue_divides_the_tasks_where_there_are_no_shares(piped: Jedi) -> None:
