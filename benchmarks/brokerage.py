@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 from machine import facts
 
+from bamboo.core.tagging import ResourceType
 from bamboo.plugins.contracts import QueueView, StorageView, TaskView
 from bamboo.plugins.grid import Activity, Amount, Grid, Inputs, Link
 from bamboo.plugins.production import ProductionJobBroker
@@ -83,6 +84,8 @@ def queue(number: int, dice: random.Random, *, mixed: bool) -> QueueView:
             "maxDiskIO": "3000",
             "fairsharepolicy": "type=evgen|simul:50%",
             "minrss": 0,
+            "capability": "ucore",
+            "catchall": "loadbalance,setdebugmode",
         },
         jobs={"running": 100 + dice.randrange(900), "activated": dice.randrange(100), "starting": dice.randrange(50)},
     )
@@ -92,6 +95,7 @@ def grid(n_queues: int, dice: random.Random) -> Grid:
     names = range(n_queues)
     return Grid(
         now=NOW,
+        resource_types=[ResourceType("Undefined"), ResourceType("MCORE", 2, None, 0, 2000)],
         links={
             (f"S{n}", "S0"): Link(source=f"S{n}", destination="S0", closeness=dice.randrange(12), queued_files=n % 10)
             for n in names

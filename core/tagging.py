@@ -70,13 +70,19 @@ def _turn(tree: Tree, leaf: str) -> tuple[int, int, str]:
 
 
 def resource_type_of(types: Iterable[ResourceType], cores: int, ram_mb: int) -> str:
-    """The narrowest type that holds a job of so many cores and so much memory in all; `Undefined` when none does.
+    """The name of the narrowest type that holds such a job; `Undefined` when none does."""
+    found = narrowest(types, cores, ram_mb)
+    return found.resource_name if found else UNDEFINED
+
+
+def narrowest(types: Iterable[ResourceType], cores: int, ram_mb: int) -> ResourceType | None:
+    """The narrowest type that holds a job of so many cores and so much memory in all; None when none does.
 
     A job that does not say its memory (0) counts as one that needs little.
     """
     cores = max(1, cores)
     holding = [one for one in types if one.holds(cores, -(-ram_mb // cores))]
-    return min(holding, key=lambda one: one.narrowness).resource_name if holding else UNDEFINED
+    return min(holding, key=lambda one: one.narrowness, default=None)
 
 
 def work_queue_of(queues: Iterable[WorkQueue], work: Mapping[str, str | None]) -> int | None:

@@ -16,6 +16,7 @@ def choice_of(
     chosen: Sequence[str],
     weights: Mapping[str, float] | None = None,
     retry_seconds: float | None = None,
+    pseudo_queues: Mapping[str, str] | None = None,
 ) -> Choice:
     """The choice of these among those that passed, the best first, with the gates in their order."""
     rejected: dict[str, list[str]] = {one.gate: [] for one in passage.counts if one.n_out < one.n_in}
@@ -28,4 +29,5 @@ def choice_of(
         weights or {},
         retry_seconds,
         n_passed=len(passage.left),
+        pseudo_queues=pseudo_queues or {},
     )

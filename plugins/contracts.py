@@ -176,7 +176,8 @@ class Choice:
 
     `changes` has for a reason the smallest change that would let one pass, and which one: {reason: (name, change)}.
     `weights` are those of the chosen. With `retry_seconds` a task for which nothing was chosen waits that long.
-    `n_passed` is how many passed, if more than are chosen.
+    `n_passed` is how many passed, if more than are chosen. `pseudo_queues` has for chosen unified queues what they
+    stand for: {queue: pseudo-queue}.
     """
 
     chosen: Sequence[str]
@@ -185,6 +186,7 @@ class Choice:
     weights: Mapping[str, float] = field(default_factory=dict)
     retry_seconds: float | None = None
     n_passed: int | None = None
+    pseudo_queues: Mapping[str, str] = field(default_factory=dict)
 
     def gates(self) -> list[GateCount]:
         """The reasons as gates: how many candidates came to each and went on. Each candidate has one reason at most."""
@@ -204,8 +206,9 @@ class Choice:
             "passed": len(self.chosen),
             "rejected": {reason: self._reason(reason, names) for reason, names in self.rejected.items() if names},
         }
-        best = {name: self.weights[name] for name in self.chosen[:3] if name in self.weights}
-        return {**reasons, "weights": best} if best else reasons
+        more = {"weights": self.weights, "pseudo_queues": self.pseudo_queues}
+        best = {what: {name: of[name] for name in self.chosen[:3] if name in of} for what, of in more.items()}
+        return {**reasons, **{what: some for what, some in best.items() if some}}
 
     def _reason(self, reason: str, names: Sequence[str]) -> dict[str, Any]:
         example, change = self.changes.get(reason, (names[0], ""))

@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from ..core.tagging import ResourceType
 from ..core.tunables import Numbers
 from .contracts import StorageView
 
@@ -76,6 +77,7 @@ class Inputs:
 class Grid:
     """The state of the grid for one task at one moment.
 
+    `resource_types` are those that tasks are tagged with (manual ch. 5.5.4); none: unified queues are as they are.
     `links` are by (source site, destination site); `activity` and `software` by queue; `storages` by name;
     `backlog_files` says for each storage how many inputs the tasks still have whose nucleus it is. `preassigned` are
     the queues that these jobs are tied to, `passed_over_since` since when none of them has been chosen.
@@ -84,6 +86,7 @@ class Grid:
     now: datetime
     numbers: Numbers = field(default_factory=Numbers)
     work: Work = Work.RUN
+    resource_types: Sequence[ResourceType] = ()
     preassigned: Sequence[str] = ()
     passed_over_since: datetime | None = None
     links: Mapping[tuple[str, str], Link] = field(default_factory=dict)

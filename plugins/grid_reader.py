@@ -8,7 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..core.tagging import ResourceType
 from ..sql import grid as grid_sql
+from ..sql import queues
 from ..sql import settings as shared_settings
 from .contracts import StorageView, from_row
 from .grid import Activity, Amount, Grid, Inputs, Link, Work
@@ -32,6 +34,7 @@ def read_grid(tx: sa.Connection, task: sa.Row[Any], *, now: datetime, work: Work
         now=now,
         numbers=shared_settings.numbers(tx, task.vo),
         work=work,
+        resource_types=[ResourceType(**row._mapping) for row in queues.list_resource_types(tx)],
         links={
             (row.source, row.destination): from_row(Link, row)
             for row in (grid_sql.links_to(tx, nucleus.site) if nucleus else ())

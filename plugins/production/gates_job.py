@@ -96,7 +96,7 @@ def disk_io(at: Situation, one: Candidate) -> Refusal | None:
 def cores(at: Situation, one: Candidate) -> Refusal | None:
     """Unified queues cut their slots as they are asked; all others take jobs of just their number of cores."""
     need, has = at.needs.cores, one.view.core_count
-    if not has or need == has or (need < has and one.view.type == "unified"):
+    if not has or need == has or (need < has and one.is_unified):
         return None
     text = f"{need} cores: it has {has}" + ("" if need > has else " and is not unified")
     return Remedy(text, abs(need - has), edits={"corecount": need})

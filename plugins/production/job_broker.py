@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...core.gates import Gate, Passage, pass_through
@@ -15,6 +15,7 @@ from . import gates_grid as grid_gates
 from . import gates_job as job_gates
 from . import weights as weighing
 from .needs import APP, COMPONENT
+from .pseudo_queues import has_pseudo_queue, name_of
 from .situation import Candidate, Situation, candidate_of
 
 BEST = tunable(APP, COMPONENT, "MAX_QUEUES", 10, unit="queues", source="manual ch. 12.1, step 5: the best ten")
@@ -28,6 +29,7 @@ GATES: tuple[Gate[Situation, Candidate], ...] = (
     Gate("excluded", grid_gates.excluded, "prun --excludedSite"),
     Gate("test queue", grid_gates.not_a_test, _1),
     Gate("organisation", grid_gates.organisation, "queues of one VO serve that VO"),
+    Gate("pseudo-queue", has_pseudo_queue, _1),
     Gate("status", grid_gates.online, _2),
     Gate("link blocked", grid_gates.link_open, _2),
     Gate("link queue", grid_gates.link_queue, _2),
@@ -59,10 +61,11 @@ GATES: tuple[Gate[Situation, Candidate], ...] = (
 
 @dataclass(frozen=True)
 class Brokered:
-    """What came of a round: who passed, with their weights, the heaviest first."""
+    """What came of a round: who passed, with their weights, the heaviest first, and what unified ones stand for."""
 
     passage: Passage[Candidate]
     ranked: Sequence[tuple[str, float]]
+    pseudo_queues: Mapping[str, str]
 
 
 def broker(task: TaskView, queues: Sequence[QueueView], grid: Grid) -> Brokered:
@@ -73,7 +76,8 @@ def broker(task: TaskView, queues: Sequence[QueueView], grid: Grid) -> Brokered:
     at = Situation.of(task, grid)
     passage = pass_through(GATES, at, [candidate_of(at, queue) for queue in queues], _name)
     ranked = [(one.name, weighing.weight(at, one)) for one in passage.left]
-    return Brokered(passage, sorted(ranked, key=lambda pair: (-pair[1], pair[0])))
+    pseudo = {one.name: name for one in passage.left if (name := name_of(at, one))}
+    return Brokered(passage, sorted(ranked, key=lambda pair: (-pair[1], pair[0])), pseudo)
 
 
 def _name(one: Candidate) -> str:
@@ -89,4 +93,5 @@ class ProductionJobBroker:
         best = brokered.ranked[: grid.numbers(BEST)]
         weights = {name: round(value, 4) for name, value in best}
         names = [name for name, _ in best]
-        return choice_of(brokered.passage, names, weights, retry_seconds=grid.numbers(PENDING_HOURS) * 3600)
+        pseudo = {name: brokered.pseudo_queues[name] for name in names if name in brokered.pseudo_queues}
+        return choice_of(brokered.passage, names, weights, grid.numbers(PENDING_HOURS) * 3600, pseudo)

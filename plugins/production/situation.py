@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.gates import Refusal
 from ...core.states import JobState
+from ...core.tagging import ResourceType, narrowest
 from ...core.tunables import Numbers, tunable
 from ..contracts import QueueView, StorageView, TaskView
 from ..grid import Activity, Amount, Grid, Link, Work
@@ -17,6 +19,9 @@ from .needs import APP, BYTES_PER_MB, COMPONENT, Needs
 BOOTSTRAP_SLOTS = tunable(
     APP, COMPONENT, "BOOTSTRAP_SLOTS", 20, unit="jobs", source="manual ch. 12.1: min(nBatchJob, 20) if R < 20"
 )
+#: What CRIC has under `capability` of unified queues, a word in `catchall` of older ones, and the type without either.
+UCORE, UNIFIED_WORD, UNIFIED_TYPE = "ucore", "unifiedPandaQueue", "unified"
+_BETWEEN_WORDS = re.compile(r"[,;\s]+")
 _NO_ACTIVITY = Activity()
 _NO_AMOUNT = Amount()
 
@@ -34,19 +39,26 @@ class Remedy(Refusal):
 
 @dataclass(frozen=True)
 class Situation:
-    """The task and the grid in one round. `nucleus_site` is where its outputs are aggregated, if that is fixed."""
+    """The task and the grid in one round.
+
+    `nucleus_site` is where its outputs are aggregated, if that is fixed; `kind` is the resource type of which it needs
+    a pseudo-queue, where it goes to a unified queue.
+    """
 
     task: TaskView
     grid: Grid
     needs: Needs
     numbers: Numbers
     nucleus_site: str | None
+    kind: ResourceType | None = None
 
     @classmethod
     def of(cls, task: TaskView, grid: Grid) -> Situation:
         storage = grid.storages.get(task.nucleus) if task.nucleus else None
         nucleus_site = storage.site if storage else None
-        return cls(task, grid, Needs.of(task, grid.inputs, grid.numbers), grid.numbers, nucleus_site)
+        needs = Needs.of(task, grid.inputs, grid.numbers)
+        kind = narrowest(grid.resource_types, needs.cores, math.ceil(needs.memory_mb))
+        return cls(task, grid, needs, grid.numbers, nucleus_site, kind)
 
     @property
     def work(self) -> Work:
@@ -70,6 +82,7 @@ class Candidate:
     link: Link | None
     at_nucleus: bool
     cores: int
+    is_unified: bool
     running: int
     activated: int
     assigned: int
@@ -113,6 +126,7 @@ def candidate_of(at: Situation, queue: QueueView) -> Candidate:
         link=grid.links.get((queue.site, at.nucleus_site)) if at.nucleus_site and not at_nucleus else None,
         at_nucleus=at_nucleus,
         cores=max(1, queue.core_count),
+        is_unified=is_unified(queue),
         running=slots_of(queue, activity, at.numbers),
         activated=jobs.get(JobState.ACTIVATED, 0),
         assigned=jobs.get(JobState.ASSIGNED, 0) if missing.n_files else 0,
@@ -121,6 +135,15 @@ def candidate_of(at: Situation, queue: QueueView) -> Candidate:
         missing=missing,
         available=available,
     )
+
+
+def is_unified(queue: QueueView) -> bool:
+    """Whether a queue cuts its slots as jobs ask: as `catchall` says, else `capability`, else its type."""
+    catchall = queue.attributes.get("catchall")
+    if catchall and UNIFIED_WORD in (word.partition("=")[0] for word in _BETWEEN_WORDS.split(str(catchall))):
+        return True
+    capability = queue.attributes.get("capability")
+    return str(capability).strip().lower() == UCORE if capability else queue.type == UNIFIED_TYPE
 
 
 def slots_of(queue: QueueView, activity: Activity, numbers: Numbers) -> int:

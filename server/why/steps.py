@@ -62,13 +62,13 @@ def broker_step(plugins: Plugins, question: Question) -> Step:
     gates = choice.gates()
     if choice.chosen:
         others = f" and {len(choice.chosen) - 3} more" if len(choice.chosen) > 3 else ""
-        says = f"jobs go to {', '.join(choice.chosen[:3])}{others}"
+        says = f"jobs go to {', '.join(choice.pseudo_queues.get(name, name) for name in choice.chosen[:3])}{others}"
     elif question.queues:
         says = f"none of {len(question.queues)} queues fits"
     else:
         says = "there are no queues: `bamboo queue set` enters one"
     weights = {name: choice.weights[name] for name in choice.chosen if name in choice.weights}
-    more = {"chosen": list(choice.chosen), "weights": weights}
+    more = {"chosen": list(choice.chosen), "weights": weights, "pseudo_queues": dict(choice.pseudo_queues)}
     return Step("broker", says, bool(choice.chosen), gates, more)
 
 

@@ -16,6 +16,9 @@ from scenario_files import Entry, Words, is_scenario, numbers, read_entries, set
 
 import bamboo.plugins.production  # noqa: F401 - declares the settings
 from bamboo.core.errors import Fault
+from bamboo.core.tagging import ResourceType
+from bamboo.core.tunables import Numbers, known
+from bamboo.core.validation import guess
 from bamboo.plugins.contracts import QueueView, StorageView, TaskView
 from bamboo.plugins.grid import Activity, Amount, Grid, Inputs, Link, Work
 from bamboo.plugins.production.job_broker import GATES, Brokered, broker
@@ -36,6 +39,7 @@ SECTIONS = (
     "links",
     "storages",
     "software",
+    "resource_types",
     "inputs",
     "preassigned",
     "passed_over_hours",
@@ -53,12 +57,15 @@ QUEUE_ATTRIBUTES = (
     "jobseed",
     "transferringlimit",
     "numSlots",
+    "capability",
+    "catchall",
 )
 QUEUE = (*COLUMN_OF_KEY, *QUEUE_ATTRIBUTES, *QUEUE_ACTIVITY, "jobs")
 STORAGE = ("site", *STORAGE_KEYS)
 INPUTS = ("files", "gb", "events", "at")
+RESOURCE_TYPE = ("cores", "ram_per_core_mb")
 JOBS = ("defined", "assigned", "activated", "sent", "starting", "running", "transferring", "holding")
-EXPECT = ("chosen", "refused", "changes", "weights")
+EXPECT = ("chosen", "refused", "changes", "weights", "pseudo_queues")
 
 TASK_DEFAULTS: dict[str, Any] = {
     "jeditaskid": 10_000_000,
@@ -106,6 +113,10 @@ def read(path: Path) -> list[Scenario]:
     return [Scenario(one.name, one.file, one.data) for one in read_entries(path, faults_of)]
 
 
+#: Sections whose parts have names.
+_NAMED = (("queues", QUEUE), ("links", LINK), ("storages", STORAGE), ("resource_types", RESOURCE_TYPE))
+
+
 def faults_of(data: Any, where: str) -> list[Fault]:
     """Every unknown word of a scenario, with the one that may have been meant."""
     if not is_scenario(data):
@@ -122,10 +133,11 @@ def faults_of(data: Any, where: str) -> list[Fault]:
         ("expect.changes", data["expect"].get("changes"), data.get("queues") or ()),
         ("expect.refused", data["expect"].get("refused"), data.get("queues") or ()),
         ("expect.refused", dict.fromkeys((data["expect"].get("refused") or {}).values(), 0), gates),
+        ("expect.pseudo_queues", data["expect"].get("pseudo_queues"), data.get("queues") or ()),
         ("expect.chosen", dict.fromkeys(data["expect"].get("chosen") or (), 0), data.get("queues") or ()),
         ("work", {data.get("work", "run"): 0}, [str(one) for one in Work]),
     ]
-    for section, keys in (("queues", QUEUE), ("links", LINK), ("storages", STORAGE)):
+    for section, keys in _NAMED:
         for name, part in (data.get(section) or {}).items():
             tables.append((f"{section}.{name}", part, keys))
             tables.append((f"{section}.{name}.jobs", (part or {}).get("jobs"), JOBS))
@@ -145,6 +157,7 @@ def snapshot(data: Mapping[str, Any]) -> tuple[TaskView, list[QueueView], Grid]:
         storages={name: storage(name, part or {}) for name, part in (data.get("storages") or {}).items()},
         activity={name: activity(part) for name, part in queues.items()},
         software=data.get("software") or {},
+        resource_types=[resource_type(name, part) for name, part in (data.get("resource_types") or {}).items()],
         inputs=inputs(data.get("inputs")),
     )
     return task(data.get("task") or {}), [queue(name, part) for name, part in queues.items()], grid
@@ -191,6 +204,12 @@ def storage(name: str, given: Mapping[str, Any]) -> StorageView:
         free_bytes=None if free is None else int(free * GB),
         attributes={key: given[key] for key in ("blacklisted", "nucleus") if key in given},
     )
+
+
+def resource_type(name: str, given: Mapping[str, Any]) -> ResourceType:
+    """A resource type; `cores` and `ram_per_core_mb` are [from, to], where nothing after `from` is no limit."""
+    least, most = ([*given.get(key, [low]), None][:2] for key, low in (("cores", 1), ("ram_per_core_mb", 0)))
+    return ResourceType(name, least[0], least[1], most[0], most[1])
 
 
 def amount(given: Mapping[str, Any]) -> Amount:

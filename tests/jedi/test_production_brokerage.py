@@ -59,6 +59,18 @@ def test_jobs_go_to_the_best_queue_with_reasons_on_record(production: Jedi, cloc
 
 
 @on_both_databases
+def test_a_unified_queue_is_resolved_by_the_resource_types_in_the_database(production: Jedi) -> None:
+    production.queue("AGLT2", corecount=8, maxrss=32000, capability="ucore")
+    production.queue("SLIM", corecount=8, maxrss=16000, catchall="unifiedPandaQueue")
+    ready(production, coreCount=8, ramCount=3000)
+    production.run(JobGenerator)
+    assert {(job.queue, job.resource_type) for job in production.jobs().values()} == {("AGLT2", "MCORE_HIMEM")}
+    (decision,) = production.decided()
+    assert decision.why["pseudo_queues"] == {"AGLT2": "AGLT2/MCORE_HIMEM"}
+    assert decision.why["rejected"]["pseudo-queue"]["example"] == "SLIM"
+
+
+@on_both_databases
 def test_without_a_queue_it_waits_for_an_hour_and_says_what_would_help(production: Jedi, clock: ManualClock) -> None:
     production.queue("SHUT", status="offline")
     ready(production)

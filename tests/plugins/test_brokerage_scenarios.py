@@ -28,6 +28,7 @@ def test_scenario(scenario: Scenario) -> None:
     expected = scenario.data["expect"]
     assert list(choice.chosen) == expected["chosen"]
     assert {name: gate for name, (gate, _) in refused.items()} == (expected.get("refused") or {})
+    assert choice.pseudo_queues == expected.get("pseudo_queues", choice.pseudo_queues)
     for name, change in (expected.get("changes") or {}).items():
         assert refused[name][1].change == change
     for name, weight in (expected.get("weights") or {}).items():
