@@ -1,7 +1,8 @@
 """Documents about the grid, in the form of CRIC's JSON (manual ch. 17): checked as a whole, all faults at once.
 
-Five kinds: queues (schedconfig), sites, storages (ddmendpoints), the blacklist of storages, and the closeness of sites
-(the site matrix). The manual names the addresses and leaves the form open; what is accepted is said by each `_read_…`.
+Queues (schedconfig), sites, storages (ddmendpoints), the blacklist of storages, the closeness of sites (the site
+matrix), the software at queues, and what was measured of the network. The manual names the addresses and, but for the
+software, leaves the form open; what is accepted is said by each `read_…`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from .document_checks import name_faults, objects, short_faults
 from .errors import Fault, Invalid
-from .queue_keys import COUNT, LONGEST_NAME, SHORT, is_count, key_faults, name_fault, slips
+from .network_documents import Link, Measured, read_closeness, read_network
+from .queue_keys import LONGEST_NAME, key_faults, name_fault, slips
+from .software_documents import read_software
 
 #: What may stand for a character that PostgreSQL's JSON cannot hold: NUL, or half of a surrogate pair.
 _SUSPECT = re.compile(r"\\u(0000|[dD][89a-fA-F])|\x00")
@@ -29,15 +33,8 @@ class GridKind(StrEnum):
     STORAGES = "storages"
     BLACKLIST = "blacklist"
     CLOSENESS = "closeness"
-
-
-@dataclass(frozen=True)
-class Link:
-    """How near a site is to another: 0 is nearest (CRIC's scale goes up to about 11)."""
-
-    source: str
-    destination: str
-    closeness: int
+    SOFTWARE = "software"
+    NETWORK = "network"
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,8 @@ class Grid:
     storages: Mapping[str, Mapping[str, Any]] | None = None
     blacklist: Mapping[str, Mapping[str, str]] | None = None  #: {storage: {activity: reason}}
     closeness: Sequence[Link] | None = None
+    software: Mapping[str, Mapping[str, Any]] | None = None
+    network: Sequence[Measured] | None = None
     warnings: Sequence[str] = field(default_factory=tuple)
 
 
@@ -111,24 +110,9 @@ def read_grid(documents: Mapping[GridKind, Any]) -> Grid:
     return Grid(**found, warnings=(*warnings, *_unknown_storages(found)))
 
 
-def _objects(document: Any, kind: GridKind, faults: list[Fault]) -> dict[str, dict[str, Any]]:
-    """{name: object}, as all of CRIC's documents but the matrix are."""
-    if not isinstance(document, dict):
-        what = f"it is a {type(document).__name__}, and no object of {kind} by name"
-        faults.append(Fault(f"{kind}", what, 'such as {"NAME": {…}}'))
-        return {}
-    if set(document) == {"error"} or ("error" in document and not isinstance(document["error"], dict)):
-        faults.append(Fault(f"{kind}", f"the source says: {document['error']!s:.200}", "try again later"))
-        return {}
-    for name, inside in document.items():
-        if not isinstance(inside, dict):
-            faults.append(Fault(f"{kind} {name}", f"it is a {type(inside).__name__}, and no object", "give {…}"))
-    return {name: inside for name, inside in document.items() if isinstance(inside, dict)}
-
-
 def _read_queues(document: Any, faults: list[Fault], warnings: list[str]) -> dict[str, dict[str, Any]]:
     """Queues by name. A value of null counts as not given; unknown keys are kept."""
-    queues = _objects(document, GridKind.QUEUES, faults)
+    queues = objects(document, GridKind.QUEUES, faults)
     slipped: dict[tuple[str, str], list[str]] = {}
     for name, inside in queues.items():
         fault = name_fault(name, f"queues {name}")
@@ -144,10 +128,10 @@ def _read_queues(document: Any, faults: list[Fault], warnings: list[str]) -> dic
 
 def _read_sites(document: Any, faults: list[Fault], warnings: list[str]) -> dict[str, dict[str, Any]]:
     """Sites by name, of which `cloud` and `state` mean something here."""
-    sites = _objects(document, GridKind.SITES, faults)
+    sites = objects(document, GridKind.SITES, faults)
     for name, inside in sites.items():
-        faults += _name_faults(GridKind.SITES, name)
-        faults += _short_faults(f"sites {name}", inside, ("state",))
+        faults += name_faults(GridKind.SITES, name)
+        faults += short_faults(f"sites {name}", inside, ("state",))
         cloud = inside.get("cloud")
         if cloud is not None and not (isinstance(cloud, str) and len(cloud) <= 64):
             faults.append(Fault(f"sites {name}.cloud", f"{cloud!r:.80} is no word of up to 64 letters", "shorten it"))
@@ -159,11 +143,11 @@ def _read_storages(document: Any, faults: list[Fault], warnings: list[str]) -> d
 
     See panda-pilot.md 4.2 for the forms of these.
     """
-    storages = _objects(document, GridKind.STORAGES, faults)
+    storages = objects(document, GridKind.STORAGES, faults)
     for name, inside in storages.items():
         where = f"storages {name}"
-        faults += _name_faults(GridKind.STORAGES, name)
-        faults += _short_faults(where, inside, ("state", "type"))
+        faults += name_faults(GridKind.STORAGES, name)
+        faults += short_faults(where, inside, ("state", "type"))
         if not isinstance(inside.get("site"), str) or not 0 < len(inside["site"]) <= LONGEST_NAME:
             faults.append(Fault(f"{where}.site", "the name of its site is missing", "give the site"))
         endpoint, path = storage_address(inside)
@@ -203,8 +187,8 @@ def _read_blacklist(document: Any, faults: list[Fault], warnings: list[str]) -> 
     An activity whose status has the value ON is not blacklisted.
     """
     listed: dict[str, dict[str, str]] = {}
-    for name, activities in _objects(document, GridKind.BLACKLIST, faults).items():
-        faults += _name_faults(GridKind.BLACKLIST, name)
+    for name, activities in objects(document, GridKind.BLACKLIST, faults).items():
+        faults += name_faults(GridKind.BLACKLIST, name)
         for activity, given in activities.items():
             reason = _reason(given)
             if reason is None:
@@ -227,47 +211,6 @@ def _reason(given: Any) -> str | None:
     return "" if status["value"].upper() == "ON" else str(status.get("reason") or status["value"])
 
 
-def _read_closeness(document: Any, faults: list[Fault], warnings: list[str]) -> list[Link]:
-    """[{"src": SITE, "dst": SITE, "closeness": n}], or {SITE: {SITE: n}}. Entries without a closeness are left out."""
-    links: dict[tuple[str, str], Link] = {}
-    for where, source, destination, closeness in _pairs(document, faults):
-        if not all(isinstance(name, str) and 0 < len(name) <= LONGEST_NAME for name in (source, destination)):
-            faults.append(Fault(where, f"{source!r:.60} to {destination!r:.60} are no two sites", "give src and dst"))
-        elif closeness is not None and not is_count(closeness):
-            faults.append(Fault(f"{where}.closeness", f"{closeness!r:.80} is no {COUNT.says}", COUNT.do))
-        elif closeness is not None:
-            links[source, destination] = Link(source, destination, closeness)
-    return [links[pair] for pair in sorted(links)]
-
-
-def _pairs(document: Any, faults: list[Fault]) -> Iterator[tuple[str, Any, Any, Any]]:
-    if isinstance(document, list):
-        for number, entry in enumerate(document):
-            if isinstance(entry, dict):
-                yield f"closeness [{number}]", entry.get("src"), entry.get("dst"), entry.get("closeness")
-            else:
-                faults.append(Fault(f"closeness [{number}]", "it is no object", "with src, dst and closeness"))
-        return
-    for source, inside in _objects(document, GridKind.CLOSENESS, faults).items():
-        for destination, given in inside.items():
-            closeness = given.get("closeness") if isinstance(given, dict) else given
-            yield f"closeness {source}.{destination}", source, destination, closeness
-
-
-def _name_faults(kind: GridKind, name: str) -> list[Fault]:
-    if 0 < len(name) <= LONGEST_NAME:
-        return []
-    return [Fault(f"{kind} {name[:80]!r}", f"its name has not 1 to {LONGEST_NAME} letters", "give it another")]
-
-
-def _short_faults(where: str, document: Mapping[str, Any], keys: Sequence[str]) -> list[Fault]:
-    return [
-        Fault(f"{where}.{key}", f"{document[key]!r:.80} is no {SHORT.says}", SHORT.do)
-        for key in keys
-        if document.get(key) is not None and not SHORT.holds(document[key])
-    ]
-
-
 def _unknown_storages(found: Mapping[str, Any]) -> list[str]:
     """Storages that queues name and the document of storages does not have, if both were given."""
     if "queues" not in found or "storages" not in found:
@@ -285,5 +228,7 @@ _READERS: Mapping[GridKind, Callable[[Any, list[Fault], list[str]], Any]] = {
     GridKind.SITES: _read_sites,
     GridKind.STORAGES: _read_storages,
     GridKind.BLACKLIST: _read_blacklist,
-    GridKind.CLOSENESS: _read_closeness,
+    GridKind.CLOSENESS: read_closeness,
+    GridKind.SOFTWARE: read_software,
+    GridKind.NETWORK: read_network,
 }

@@ -153,6 +153,8 @@ class ConfiguratorSection(Section):
     CRIC_URL_DDMENDPOINTS: str = ""  #: storages
     CRIC_URL_DDMBLACKLIST: str = ""  #: storages that may not be written to
     CRIC_URL_CM: str = ""  #: how near sites are to each other
+    CRIC_URL_TAGS: str = ""  #: the software at queues
+    NWS_URL: str = ""  #: what was measured of the network between sites
     connect_seconds: Seconds = 10  #: a source that says nothing for so long is down
     total_seconds: Seconds = 120  #: and one that takes longer than this to say all of it
     max_bytes: int = Field(128 * 1024 * 1024, ge=1024)  #: a longer document is refused
@@ -274,7 +276,7 @@ MOVED_KEYS = {
         (section, key): ("configurator", key)
         for section in ("server", "daemon")
         for key in ConfiguratorSection.model_fields
-        if key.startswith("CRIC_URL_")
+        if key.startswith("CRIC_URL_") or key == "NWS_URL"
     },
     ("server", "nDBConForFastCGIWSGI"): ("database", "pool_size"),
     ("server", "nDBConnection"): ("database", "pool_size"),

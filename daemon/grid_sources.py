@@ -11,13 +11,15 @@ from ..core.grid_documents import Grid, GridKind, read_grid
 from ..core.settings import ConfiguratorSection
 from .fetching import Limits, fetch_json
 
-#: The setting that names the source of each kind (manual ch. 17).
+#: The setting that names the source of each kind (manual ch. 17; the last two as PanDA calls them).
 SETTING_OF: Mapping[GridKind, str] = {
     GridKind.QUEUES: "CRIC_URL_SCHEDCONFIG",
     GridKind.SITES: "CRIC_URL_SITES",
     GridKind.STORAGES: "CRIC_URL_DDMENDPOINTS",
     GridKind.BLACKLIST: "CRIC_URL_DDMBLACKLIST",
     GridKind.CLOSENESS: "CRIC_URL_CM",
+    GridKind.SOFTWARE: "CRIC_URL_TAGS",
+    GridKind.NETWORK: "NWS_URL",
 }
 
 

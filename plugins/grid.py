@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from functools import cached_property
 from typing import Any
 
 from ..core.tagging import ResourceType
@@ -31,7 +30,8 @@ class Link:
     """The way of files from one site to another.
 
     `closeness` runs from 0 (nearest) to 11; `mbps` is the throughput of the last hour, else day, else week, in megabits
-    a second; `blocked` says why nothing may be sent. None: nobody has said.
+    a second; `blocked` says why nothing may be sent. None: nobody has said. `queued` has the files that wait by
+    activity, and `queued_files` is their number where that is not known.
     """
 
     source: str
@@ -40,6 +40,11 @@ class Link:
     mbps: float | None = None
     queued_files: int = 0
     blocked: str | None = None
+    queued: Mapping[str, int] | None = None
+
+    def queued_for(self, *activities: str) -> int:
+        """How many files wait that are moved for such activities."""
+        return sum(self.queued.get(one, 0) for one in activities) if self.queued else self.queued_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +100,3 @@ class Grid:
     software: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     inputs: Inputs = field(default_factory=Inputs)
     backlog_files: Mapping[str, int] = field(default_factory=dict)
-
-    @cached_property
-    def queued_to(self) -> Mapping[str, int]:
-        """How many files wait to be moved to each site, over all links: {site: files}."""
-        queued: dict[str, int] = {}
-        for link in self.links.values():
-            queued[link.destination] = queued.get(link.destination, 0) + link.queued_files
-        return queued

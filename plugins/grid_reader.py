@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from ..core.tagging import ResourceType
 from ..sql import grid as grid_sql
 from ..sql import queues
 from ..sql import settings as shared_settings
+from ..sql.link_imports import METRICS_HOURS
 from .contracts import StorageView, from_row
 from .grid import Activity, Amount, Grid, Inputs, Link, Work
 
@@ -30,13 +31,15 @@ def read_grid(tx: sa.Connection, task: sa.Row[Any], *, now: datetime, work: Work
     views = {row.storage: from_row(StorageView, row) for row in storages}
     nucleus = views.get(task.nucleus) if task.nucleus else None
     asks_for_software = task.architecture or task.container_name or task.split_rule.get("transHome")
+    numbers = shared_settings.numbers(tx, task.vo)
+    oldest = now - timedelta(hours=numbers(METRICS_HOURS))
     return Grid(
         now=now,
-        numbers=shared_settings.numbers(tx, task.vo),
+        numbers=numbers,
         work=work,
         resource_types=[ResourceType(**row._mapping) for row in queues.list_resource_types(tx)],
         links={
-            (row.source, row.destination): from_row(Link, row)
+            (row.source, row.destination): _link(row, oldest)
             for row in (grid_sql.links_to(tx, nucleus.site) if nucleus else ())
         },
         storages=views,
@@ -44,6 +47,13 @@ def read_grid(tx: sa.Connection, task: sa.Row[Any], *, now: datetime, work: Work
         software=grid_sql.software_documents(tx) if asks_for_software or task.split_rule.get("transUses") else {},
         **more,
     )
+
+
+def _link(row: sa.Row[Any], oldest: datetime) -> Link:
+    """A link without what was measured too long ago: the source of that may have been down since."""
+    if row.measured_at is not None and row.measured_at < oldest:
+        return from_row(Link, row, mbps=None, queued_files=0, queued=None)
+    return from_row(Link, row)
 
 
 def places(files: Sequence[sa.Row[Any]], storages: Sequence[sa.Row[Any]]) -> Inputs:

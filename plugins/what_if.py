@@ -258,10 +258,8 @@ def _link(question: Question, edit: Edit) -> Question:
     if storage is None:
         return question  # without a nucleus no link counts
     ways = {(one.site, storage.site) for one in _at(question, edit) if one.site != storage.site}
-    new = {
-        way: replace(grid.links.get(way) or Link(source=way[0], destination=way[1]), **{edit.key: edit.value})
-        for way in ways
-    }
+    values = {edit.key: edit.value, **({"queued": None} if edit.key == "queued_files" else {})}
+    new = {way: replace(grid.links.get(way) or Link(source=way[0], destination=way[1]), **values) for way in ways}
     return replace(question, grid=replace(grid, links={**grid.links, **new}))
 
 

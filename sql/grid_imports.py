@@ -1,4 +1,4 @@
-"""Imports of queues, sites and storages: checked documents take the place of the last ones.
+"""Imports of documents about the grid: checked ones take the place of the last ones.
 
 Nothing is deleted, because jobs and storages refer to it: a queue that is not in the new document becomes `offline`, a
 site or storage `DISABLED`, and all come back when the document has them again. What was set by hand stays.
@@ -7,61 +7,25 @@ site or storage `DISABLED`, and all come back when the document has them again. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from ..core.errors import BadState
-from ..core.grid_documents import Grid, GridKind, Link, storage_address
-from ..core.tunables import Numbers, tunable
+from ..core.grid_documents import Grid, GridKind, storage_address
 from . import grid_sources, queue_history
+from .imports import Import, Swapped, refuse_a_loss
+from .link_imports import swap_closeness, swap_network
 from .queue_values import Layers, differences
 from .queues import locked_queues
-from .tables import links, queues, sites, storages
+from .software_imports import swap_software
+from .tables import queues, sites, storages
 
-LARGEST_LOSS = tunable(
-    "pandaserver",
-    "configurator",
-    "LARGEST_LOSS",
-    0.5,
-    unit="fraction of the imported entries",
-    source="ours: a document that was cut short looks like one in which most queues have gone",
-    help="A document without more than this fraction of what the last one had is refused, unless it is forced.",
-)
 #: The attribute of a storage that says why nothing may be written to it.
 BLACKLIST_KEY = "blacklisted"
 #: Activities of the blacklist that are no writing.
 _NO_WRITING = ("r", "d", "read_wan", "read_lan", "delete_wan", "delete_lan")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Import:
-    """Who imports from where, and how."""
-
-    actor: str
-    now: datetime
-    sources: Mapping[GridKind, str] = field(default_factory=dict)
-    force: bool = False
-    numbers: Numbers = field(default_factory=Numbers)
-
-
-@dataclass
-class Swapped:
-    """What an import of one kind did: names."""
-
-    added: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    vanished: list[str] = field(default_factory=list)
-    came_back: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)  #: in the document, but set by hand, and left alone
-    unknown: list[str] = field(default_factory=list)  #: in the document, but nothing here has this name
-    n_entries: int = 0
-
-    @property
-    def did_something(self) -> bool:
-        return bool(self.added or self.changed or self.vanished or self.came_back)
 
 
 def swap(tx: sa.Connection, grid: Grid, how: Import) -> dict[GridKind, Swapped]:
@@ -74,7 +38,9 @@ def swap(tx: sa.Connection, grid: Grid, how: Import) -> dict[GridKind, Swapped]:
         (GridKind.STORAGES, grid.storages, _swap_storages),
         (GridKind.BLACKLIST, grid.blacklist, _swap_blacklist),
         (GridKind.QUEUES, grid.queues, _swap_queues),
-        (GridKind.CLOSENESS, grid.closeness, _swap_closeness),
+        (GridKind.SOFTWARE, grid.software, swap_software),
+        (GridKind.CLOSENESS, grid.closeness, swap_closeness),
+        (GridKind.NETWORK, grid.network, swap_network),
     )
     done = {}
     for kind, document, step in steps:
@@ -95,23 +61,11 @@ def exported(tx: sa.Connection) -> dict[str, dict[str, Any]]:
     return {row.queue: {**row.imported, **(row.overrides or {})} for row in rows}
 
 
-def _refuse_a_loss(kind: GridKind, vanished: Sequence[str], n_before: int, how: Import) -> None:
-    limit = how.numbers(LARGEST_LOSS)
-    if how.force or len(vanished) <= limit * n_before:
-        return
-    examples = ", ".join(vanished[:3])
-    raise BadState(
-        f"the document of {kind} does not have {len(vanished)} of {n_before} {kind} that the last one had, such as "
-        f"{examples}: more than the fraction {limit:g} that may go at once",
-        hint="is it complete? If so, use --force, or change configurator/LARGEST_LOSS in the settings",
-    )
-
-
 def _swap_queues(tx: sa.Connection, documents: Mapping[str, Mapping[str, Any]], how: Import) -> Swapped:
     rows = {row.queue: row for row in tx.execute(locked_queues())}
     present = [name for name, row in rows.items() if row.imported is not None and row.vanished_at is None]
     vanished = [name for name in present if name not in documents]
-    _refuse_a_loss(GridKind.QUEUES, vanished, len(present), how)
+    refuse_a_loss(GridKind.QUEUES, vanished, len(present), how)
     done = Swapped(vanished=vanished)
     lists = {"entered": done.added, "came back": done.came_back, "imported": done.changed}
     entries: list[dict[str, Any]] = []
@@ -206,7 +160,7 @@ def _swap_named(
     """Enter or change the rows of a table that has `imported` and `state`, and disable those that vanished."""
     present = [name for name, row in rows.items() if row.imported and row.state != "DISABLED"]
     vanished = [name for name in present if name not in documents]
-    _refuse_a_loss(kind, vanished, len(present), how)
+    refuse_a_loss(kind, vanished, len(present), how)
     done = Swapped(vanished=vanished)
     new, old = [], [{key: name, "state": "DISABLED"} for name in vanished]
     for name in sorted(documents):
@@ -240,27 +194,6 @@ def _swap_blacklist(tx: sa.Connection, listed: Mapping[str, Mapping[str, str]], 
             )
             (done.added if not before else done.changed if after else done.came_back).append(row.storage)
     _update_all(tx, storages, "storage", changed)
-    return done
-
-
-def _swap_closeness(tx: sa.Connection, near: Sequence[Link], how: Import) -> Swapped:
-    """Enter how near sites are in `links`; what else is known of a link stays. Names count links, as `A to B`."""
-    rows = tx.execute(sa.select(links.c.source, links.c.destination, links.c.closeness).with_for_update()).all()
-    before = {(row.source, row.destination): row.closeness for row in rows}
-    after = {(one.source, one.destination): one.closeness for one in near}
-    known = set(tx.scalars(sa.select(sites.c.site)))
-    done = Swapped(unknown=sorted({name for pair in after for name in pair} - known))
-    new = sorted(set(after) - set(before))
-    old = sorted(pair for pair in before if before[pair] != after.get(pair))
-    done.added = [f"{source} to {destination}" for source, destination in new]
-    done.changed = [f"{source} to {destination}" for source, destination in old]
-    if new:
-        rows_to_be = [{"source": a, "destination": b, "closeness": after[a, b], "modified_at": how.now} for a, b in new]
-        tx.execute(sa.insert(links), rows_to_be)
-    if old:
-        where = (links.c.source == sa.bindparam("of_source"), links.c.destination == sa.bindparam("of_destination"))
-        statement = sa.update(links).where(*where).values(closeness=sa.bindparam("is_now"), modified_at=how.now)
-        tx.execute(statement, [{"of_source": a, "of_destination": b, "is_now": after.get((a, b))} for a, b in old])
     return done
 
 

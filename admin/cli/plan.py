@@ -84,6 +84,7 @@ def plan_import(
     from ...daemon.grid_sources import limits_of, read_all
     from ...sql import grid_imports
     from ...sql import settings as stored
+    from ...sql.imports import Import
     from ..grid_edits import sources_of
 
     section = read_settings(config_files).settings.configurator
@@ -97,7 +98,7 @@ def plan_import(
 
     def _edit(tx: Any) -> None:
         numbers = stored.numbers(tx)
-        how = grid_imports.Import(actor="plan", now=utc_now(), sources=sources, force=force, numbers=numbers)
+        how = Import(actor="plan", now=utc_now(), sources=sources, force=force, numbers=numbers)
         grid_imports.swap(tx, grid, how)
 
     show(_try(config_files, db_url, _edit), as_json=as_json)

@@ -14,6 +14,7 @@ queue = LazyGroup(
     lazy={
         "import": (f"{HERE}.queue_import:import_documents", "Import queues, sites and storages from files or URLs."),
         "export": (f"{HERE}.queue_import:export", "Print the imported queues as one JSON document."),
+        "software": (f"{HERE}.queue_import:software", "Print what queues publish of their software."),
         "sources": (
             f"{HERE}.queue_import:sources",
             "Show what is imported from where, and what is wrong since when.",

@@ -16,9 +16,23 @@ from ...core.grid_documents import GridKind
 from .options import config_option, database_url, db_option, read_settings
 
 if TYPE_CHECKING:
-    from ...sql.grid_imports import Swapped
+    from ...sql.imports import Swapped
 
 F = TypeVar("F", bound=Callable[..., Any])
+#: The kinds in the order in which they are taken over.
+ORDER = (
+    GridKind.SITES,
+    GridKind.STORAGES,
+    GridKind.BLACKLIST,
+    GridKind.QUEUES,
+    GridKind.SOFTWARE,
+    GridKind.CLOSENESS,
+    GridKind.NETWORK,
+)
+HELP = {
+    GridKind.SOFTWARE: "The document of the software at queues (releases=AUTO).",
+    GridKind.NETWORK: "The document of what was measured between sites.",
+}
 SOURCES = (
     Column("KIND", lambda row: row.kind),
     Column("ENTRIES", lambda row: row.n_entries if row.good_at else "", right=True),
@@ -31,16 +45,17 @@ SOURCES = (
 
 def source_options(command: F) -> F:
     """A source for each kind of document: the queues' as an argument, the others as options."""
-    for kind in reversed((GridKind.SITES, GridKind.STORAGES, GridKind.BLACKLIST, GridKind.CLOSENESS)):
-        command = click.option(f"--{kind}", metavar="FILE|URL", help=f"The document of {kind}.")(command)
+    for kind in reversed([kind for kind in ORDER if kind is not GridKind.QUEUES]):
+        command = click.option(f"--{kind}", metavar="FILE|URL", help=HELP.get(kind, f"The document of {kind}."))(
+            command
+        )
     command = click.option("--force", is_flag=True, help="Also if more would vanish than usually may at once.")(command)
     return click.argument("source", metavar="[FILE|URL]", required=False)(command)
 
 
 def by_kind(source: str | None, others: dict[str, str | None]) -> dict[GridKind, str | None]:
     """What the options named, in the order in which it is taken over."""
-    order = (GridKind.SITES, GridKind.STORAGES, GridKind.BLACKLIST, GridKind.QUEUES, GridKind.CLOSENESS)
-    return {kind: source if kind is GridKind.QUEUES else others[kind] for kind in order}
+    return {kind: source if kind is GridKind.QUEUES else others[kind] for kind in ORDER}
 
 
 @click.command("import")
@@ -59,6 +74,7 @@ def import_documents(
     from ...daemon.grid_sources import limits_of, read_all
     from ...sql import grid_imports, settings
     from ...sql.clock import DatabaseClock
+    from ...sql.imports import Import
     from ..database import opened, require_schema
     from ..grid_edits import sources_of
 
@@ -73,7 +89,7 @@ def import_documents(
     for warning in grid.warnings:
         note(f"warning: {warning}")
     with opened(url) as engine, engine.connect() as tx:
-        how = grid_imports.Import(
+        how = Import(
             actor=getpass.getuser(),
             now=DatabaseClock(engine)(),
             sources=sources,
@@ -121,6 +137,27 @@ def export(config_files: tuple[Path, ...], db_url: str | None) -> None:
     with opened(url) as engine, reading(engine) as tx:
         found = grid_imports.exported(tx)
     click.echo(json.dumps(found, indent=1, sort_keys=True))
+
+
+@click.command()
+@config_option
+@db_option
+@click.argument("names", metavar="[QUEUE]...", nargs=-1)
+def software(config_files: tuple[Path, ...], db_url: str | None, names: tuple[str, ...]) -> None:
+    """Print what queues publish of their software as one JSON document; `bamboo queue import --software` reads it."""
+    from ...core.errors import NotFound
+    from ...sql import grid
+    from ...sql.engine import reading
+    from ..database import opened, require_schema
+
+    url = database_url(read_settings(config_files).settings, db_url)
+    require_schema(url)
+    with opened(url) as engine, reading(engine) as tx:
+        found = grid.software_documents(tx)
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise NotFound(f"nothing is known of the software at {', '.join(missing)}", hint="`bamboo queue software`")
+    click.echo(json.dumps({name: found[name] for name in names or found}, indent=1, sort_keys=True))
 
 
 @click.command()

@@ -1,8 +1,8 @@
 """Configurator: imports queues, sites and storages from where the experiment describes them (manual ch. 7.2.2, 17).
 
-Without arguments it imports sites, storages, the blacklist and queues; with `--network` how near sites are to each
-other; with `--json_dump` the queues alone. A source that is down or wrong changes nothing: what it said last stays,
-and `bamboo queue sources` says since when.
+Without arguments it imports sites, storages, the blacklist, queues and their software; with `--network` how near sites
+are to each other and what was measured between them; with `--json_dump` the queues and their software alone. A source
+that is down or wrong changes nothing: what it said last stays, and `bamboo queue sources` says since when.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from datetime import timedelta
 from ...core.errors import BambooError
 from ...core.grid_documents import Grid, GridKind, read_grid
 from ...sql import grid_imports, grid_sources, queue_history, settings
-from ...sql.grid_imports import Import, Swapped
+from ...sql.imports import Import, Swapped
 from ..context import Context
 from ..grid_sources import configured, fetch_all, limits_of
 
 log = logging.getLogger(__name__)
 
 ARGUMENTS: Mapping[str, tuple[GridKind, ...]] = {
-    "--network": (GridKind.CLOSENESS,),
-    "--json_dump": (GridKind.QUEUES,),
+    "--network": (GridKind.CLOSENESS, GridKind.NETWORK),
+    "--json_dump": (GridKind.QUEUES, GridKind.SOFTWARE),
 }
-USUALLY = (GridKind.SITES, GridKind.STORAGES, GridKind.BLACKLIST, GridKind.QUEUES)
+USUALLY = (GridKind.SITES, GridKind.STORAGES, GridKind.BLACKLIST, GridKind.QUEUES, GridKind.SOFTWARE)
 
 
 @dataclass

@@ -18,7 +18,6 @@ from .situation import Candidate, Remedy, Situation
 Rule = Gate[Situation, Candidate]
 
 HIGH_PRIORITY = tunable(APP, COMPONENT, "HIGH_PRIORITY", 800, unit="priority", source="manual ch. 12.1")
-URGENT_PRIORITY = tunable(APP, COMPONENT, "URGENT_PRIORITY", 1000, unit="priority", source="manual ch. 12.1")
 INACTIVE_HOURS = tunable(APP, COMPONENT, "INACTIVE_HOURS", 2.0, unit="hours", source="manual ch. 12.1")
 NO_PILOT_HOURS = tunable(APP, COMPONENT, "NO_PILOT_HOURS", 3.0, unit="hours", source="manual ch. 12.1")
 PASSED_OVER_HOURS = tunable(
@@ -136,7 +135,7 @@ def link_open(at: Situation, one: Candidate) -> Refusal | None:
 
 def link_queue(at: Situation, one: Candidate) -> Refusal | None:
     cap = at.numbers(NQUEUED_SAT_CAP)
-    over = one.link.queued_files - cap if one.link else 0
+    over = one.link.queued_for(at.activity) - cap if one.link else 0
     if over <= 0:
         return None
     text = f"{over} fewer files queued on its link to {at.nucleus_site} (NQUEUED_SAT_CAP is {cap})"
@@ -145,7 +144,7 @@ def link_queue(at: Situation, one: Candidate) -> Refusal | None:
 
 def nucleus_queue(at: Situation, one: Candidate) -> Refusal | None:
     cap = at.numbers(NQUEUED_NUC_CAP)
-    over = at.grid.queued_to.get(at.nucleus_site, 0) - cap if at.nucleus_site else 0
+    over = at.queued_to_nucleus - cap
     if over <= 0:
         return None
     text = f"{over} fewer files queued to {at.nucleus_site} (NQUEUED_NUC_CAP_FOR_JOBS is {cap})"
@@ -265,7 +264,7 @@ def pilots(at: Situation, one: Candidate) -> Refusal | None:
 
 def network(at: Situation, one: Candidate) -> Refusal | None:
     """Urgent work needs a good way for its outputs: the network weight of step 3 against the threshold."""
-    if not at.needs.urgent and at.needs.priority < at.numbers(URGENT_PRIORITY):
+    if not at.needs.urgent:
         return None
     need = at.numbers(NW_THRESHOLD) * at.numbers(NW_WEIGHT_MULTIPLIER)
     has = weights.network(at, one)

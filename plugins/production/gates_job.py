@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...core.gates import Refusal
+from ...core.software_documents import EVERYWHERE
 from ...core.tunables import tunable
 from ..grid import Work
 from .architecture import EXCLUSIVE, unmet
 from .needs import APP, COMPONENT, MB_PER_GB
 from .situation import Candidate, Remedy, Situation, input_mb
-from .software import ALL, ANY, AUTO, has_container, has_release, words
+from .software import ANY, AUTO, has_container, has_release, words
 
 IO_INTENSITY_CUTOFF = tunable(
     APP,
@@ -115,7 +116,7 @@ def release(at: Situation, one: Candidate) -> Refusal | None:
         return None
     if needs.container:
         fits = AUTO not in listed or has_container(
-            document, needs.container, needs.only_tags, at.grid.software.get(ALL, {})
+            document, needs.container, needs.only_tags, at.grid.software.get(EVERYWHERE, {})
         )
         what = f"the container {needs.container}"
     else:

@@ -22,6 +22,7 @@ PERCENT = 100.0
 #: What all our tunables belong to: the component that PanDA's own has in gdpconfig.
 APP, COMPONENT = "jedi", "jobbroker"
 
+URGENT_PRIORITY = tunable(APP, COMPONENT, "URGENT_PRIORITY", 1000, unit="priority", source="manual ch. 12.1")
 CPU_EFFICIENCY = tunable(
     APP,
     COMPONENT,
@@ -46,7 +47,8 @@ class Needs:
 
     `work_mb` and `output_mb` are scratch disk besides the inputs; `cpu_hs06s` is the CPU time of the whole job,
     which `efficiency` (a fraction) stretches; `base_seconds` do not depend on the CPU; `max_seconds` is what the user
-    allows a job to take at most. Numbers of 0 are unknown.
+    allows a job to take at most; `urgent` work is of the processing type `*urgent*` or of priority 1000. Numbers of 0
+    are unknown.
     """
 
     cores: int
@@ -106,7 +108,7 @@ class Needs:
             connectivity=_connectivity(rule.get("ipConnectivity")),
             at_nucleus_only=rule.get("t1Weight") == -1,
             event_service=bool(rule.get("eventService")),
-            urgent="urgent" in (task.processing_type or ""),
+            urgent="urgent" in (task.processing_type or "") or task.current_priority >= numbers(URGENT_PRIORITY),
             architecture=Architecture.parse(task.architecture),
             release=Release.parse(str(rule.get("transHome") or ""), str(rule.get("transUses") or "")),
             container=task.container_name or "",

@@ -22,6 +22,19 @@ BOOTSTRAP_SLOTS = tunable(
 #: What CRIC has under `capability` of unified queues, a word in `catchall` of older ones, and the type without either.
 UCORE, UNIFIED_WORD, UNIFIED_TYPE = "ucore", "unifiedPandaQueue", "unified"
 _BETWEEN_WORDS = re.compile(r"[,;\s]+")
+_WAITING = "whose files on a link count, where they are known by activity"
+OUTPUTS = tunable(
+    APP,
+    COMPONENT,
+    "NW_ACTIVITY",
+    "Production Output",
+    unit="activity",
+    source="manual ch. 12.1.2: outputs go to the nucleus; the name is that of the Network Weather Service",
+    help=_WAITING,
+)
+URGENT_OUTPUTS = tunable(
+    APP, COMPONENT, "NW_URGENT_ACTIVITY", "Express", unit="activity", source="as NW_ACTIVITY", help=_WAITING
+)
 _NO_ACTIVITY = Activity()
 _NO_AMOUNT = Amount()
 
@@ -42,7 +55,8 @@ class Situation:
     """The task and the grid in one round.
 
     `nucleus_site` is where its outputs are aggregated, if that is fixed; `kind` is the resource type of which it needs
-    a pseudo-queue, where it goes to a unified queue.
+    a pseudo-queue, where it goes to a unified queue. `activity` is what its outputs are moved for, `queued_to_nucleus`
+    how many outputs of all are on their way to the nucleus.
     """
 
     task: TaskView
@@ -51,6 +65,8 @@ class Situation:
     numbers: Numbers
     nucleus_site: str | None
     kind: ResourceType | None = None
+    activity: str = ""
+    queued_to_nucleus: int = 0
 
     @classmethod
     def of(cls, task: TaskView, grid: Grid) -> Situation:
@@ -58,7 +74,18 @@ class Situation:
         nucleus_site = storage.site if storage else None
         needs = Needs.of(task, grid.inputs, grid.numbers)
         kind = narrowest(grid.resource_types, needs.cores, math.ceil(needs.memory_mb))
-        return cls(task, grid, needs, grid.numbers, nucleus_site, kind)
+        usual, urgent = grid.numbers(OUTPUTS), grid.numbers(URGENT_OUTPUTS)
+        incoming = [link for link in grid.links.values() if link.destination == nucleus_site]
+        return cls(
+            task,
+            grid,
+            needs,
+            grid.numbers,
+            nucleus_site,
+            kind,
+            activity=urgent if needs.urgent else usual,
+            queued_to_nucleus=sum(link.queued_for(*{usual, urgent}) for link in incoming),
+        )
 
     @property
     def work(self) -> Work:

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: The queue whose document tells for all of them where a container's image is kept.
-ALL = "ALL"
 ANY, AUTO, CVMFS = "any", "auto", "/cvmfs"
 STANDARD, NIGHTLIES = "atlas", "nightlies"
 #: A nightly is named by the moment when it was built, such as 2021-05-12T2101, or by its weekday.
@@ -65,7 +63,7 @@ def has_release(document: Mapping[str, Any], release: Release, platform: str) ->
 
 
 def has_container(document: Mapping[str, Any], container: str, only_tags: bool, everywhere: Mapping[str, Any]) -> bool:
-    """Whether a queue can run a container, by what it publishes; `everywhere` is the document of `ALL`."""
+    """Whether a queue can run a container, by what it publishes; `everywhere` is that of `EVERYWHERE`."""
     tags = document.get("tags") or ()
     if only_tags:
         return any(container == tag.get("container_name") or container in (tag.get("sources") or ()) for tag in tags)

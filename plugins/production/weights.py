@@ -58,14 +58,14 @@ def data_availability(total: Amount, available: Amount, missing: Amount) -> floa
     return share / (missing.n_files / MISSING_FILES_SCALE + 1)
 
 
-def queued_weight(link: Link | None, numbers: Numbers) -> float:
-    """2 for a link on which nothing waits, falling in a straight line to 1.
+def queued_weight(link: Link | None, numbers: Numbers, activity: str = "") -> float:
+    """2 for a link on which nothing waits for an activity, falling in a straight line to 1.
 
     The manual shows this weight only as a plot without numbers (Fig. 1); the line and its end are our choice.
     """
     if link is None:
         return BEST
-    return BEST - min(1.0, link.queued_files / max(1, numbers(NW_QUEUED_FULL)))
+    return BEST - min(1.0, link.queued_for(activity) / max(1, numbers(NW_QUEUED_FULL)))
 
 
 def throughput_weight(link: Link | None, numbers: Numbers) -> float:
@@ -84,7 +84,7 @@ def network(at: Situation, one: Candidate) -> float:
     """`0.5 * (queuedWeight + throughputWeight)` of the link to the nucleus; at the nucleus or without one, the best."""
     if one.at_nucleus or at.nucleus_site is None:
         return BEST
-    return 0.5 * (queued_weight(one.link, at.numbers) + throughput_weight(one.link, at.numbers))
+    return 0.5 * (queued_weight(one.link, at.numbers, at.activity) + throughput_weight(one.link, at.numbers))
 
 
 def weight(at: Situation, one: Candidate) -> float:

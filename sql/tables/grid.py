@@ -46,7 +46,7 @@ queue_history = sa.Table(
     word("queue", 128, nullable=False),
     moment("at", nullable=False),
     word("actor", 128, nullable=False),
-    word("what", 40, nullable=False),  # entered, set, released, imported, vanished, came back
+    word("what", 40, nullable=False),  # entered, set, released, imported, vanished, came back, software
     word("source", 512),  # the file or address that the change came from
     sa.Column("before", Json, nullable=False),  # the values that changed, by key of the queue document
     sa.Column("after", Json, nullable=False),
@@ -57,7 +57,7 @@ queue_history = sa.Table(
 grid_sources = sa.Table(
     "grid_sources",
     metadata,
-    word("kind", 20, primary_key=True),  # queues, sites, storages, blacklist, closeness
+    word("kind", 20, primary_key=True),  # of core.grid_documents.GridKind
     word("source", 1024),
     moment("good_at"),  # when it was last read and found in order
     sa.Column("n_entries", sa.Integer, nullable=False, server_default="0"),
@@ -140,6 +140,8 @@ links = sa.Table(
     sa.Column("mbps_day", sa.Float),
     sa.Column("mbps_week", sa.Float),
     count("queued_files"),  # files that wait to be moved over it
+    sa.Column("queued", Json),  # the same by activity; null: nobody has said
+    moment("measured_at"),  # when throughput and queues were; null: they were entered by hand
     word("blocked", 255),  # why nothing may be sent over it; null: it is open
     moment("modified_at", nullable=False),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bamboo.core.errors import Invalid
-from bamboo.core.grid_documents import Grid, GridKind, Link, parse_json, read_grid, storage_address
+from bamboo.core.grid_documents import Grid, GridKind, parse_json, read_grid, storage_address
+from bamboo.core.network_documents import Link
 from bamboo.core.queue_keys import KINDS, slips
 from bamboo.sql.queue_values import COLUMN_OF_KEY, DEFAULTS
 
@@ -43,6 +45,18 @@ def test_all_faults_of_all_documents_are_told_at_once() -> None:
         storages={"DISK": {"type": "DATADISK"}, "LONG": {"site": "S", "se": "x" * 256}},
         blacklist={"DISK": {"write_wan": 3}},
         closeness=[{"src": "S", "dst": "T", "closeness": "near"}, 5, {"dst": "T", "closeness": 1}],
+        software={
+            "GOOD": {"cvmfs": "any", "containers": None, "tags": [{"tag": "t", "sources": ["/cvmfs/i"]}], "new": 1},
+            "BAD": {"cmtconfigs": [1], "architectures": {"type": "cpu"}, "tags": ["Athena"]},
+            "TAG": {"tags": [{}, {"project": 5, "sources": [None]}]},
+            "a/b": {},
+        },
+        network={
+            "S:T": {"files": {"queued": {"Express": {"latest": 5}, "A": 7, "B": {}}}, "mbps": {"fts": {"1h": 1.5}}},
+            "S": {},
+            "S:U": {"files": [], "mbps": {"rucio": {"1d": "fast", "timestamp": "yesterday"}}},
+            "S:V": {"files": {"queued": {"Express": {"latest": -1}, "A": {"latest": 1, "timestamp": 5}}}},
+        },
     )
     assert set(found) == {
         *(f"queues BAD.{key}" for key in ("maxrss", "corecount", "status", "astorages", "corepower")),
@@ -57,6 +71,16 @@ def test_all_faults_of_all_documents_are_told_at_once() -> None:
         "closeness [0].closeness",
         "closeness [1]",
         "closeness [2]",
+        *(f"software BAD.{key}" for key in ("cmtconfigs", "architectures", "tags")),
+        "software TAG.tags[1].project",
+        "software TAG.tags[1].sources",
+        "software a/b",
+        "network S",
+        "network S:U.files",
+        "network S:U.mbps.rucio",
+        "network S:U.mbps.rucio.timestamp",
+        "network S:V.files.queued.Express",
+        "network S:V.files.queued.A.timestamp",
     }
     assert found["queues BAD.status"].startswith("'onlin' is no queue status (did you mean 'online'?")
     assert found["queues BAD.maxrss"].startswith("'2000' is no number of zero or more")
@@ -117,6 +141,28 @@ def test_forms_of_the_blacklist_and_of_the_matrix() -> None:
     found = read(blacklist=blacklist, closeness={"S": {"T": 2, "U": {"closeness": 3}, "V": None}})
     assert found.blacklist == {"A": {"write_wan": "full"}, "B": {"read_wan": "broken", "write_wan": "r"}}
     assert found.closeness == [Link("S", "T", 2), Link("S", "U", 3)]
+
+
+def test_slips_in_the_document_of_software_are_told() -> None:
+    found = read(software={"Q": {"cmtconfig": [], "tags": None, "validated": []}})
+    assert found.software == {"Q": {"cmtconfig": [], "validated": []}}
+    assert found.warnings == ("software Q: 'cmtconfig' is no known key: did you mean 'cmtconfigs'?",)
+
+
+def test_what_was_measured_of_the_network() -> None:
+    measured = read(
+        network={
+            "S:T": {
+                "files": {"queued": {"Production Output": {"latest": 5, "timestamp": "2026-01-01T12:00:00"}, "X": 2}},
+                "mbps": {"rucio": {"1h": 7}, "fts": {"1h": None, "1w": 2.5, "timestamp": "2026-01-01T13:00:00+01:00"}},
+            }
+        }
+    ).network
+    assert measured is not None
+    (found,) = measured
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    assert found.queued == {"Production Output": (5, noon), "X": (2, None)}
+    assert (found.mbps, found.mbps_at) == ({"week": 2.5}, noon)
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,8 @@ DOCUMENTS: dict[str, Any] = {
     "CRIC_URL_DDMENDPOINTS": {"DISK": {"site": "S", "se": "root://s", "endpoint": "/d/"}},
     "CRIC_URL_DDMBLACKLIST": {"DISK": {"write_wan": {"status": {"value": "OFF", "reason": "full"}}}},
     "CRIC_URL_CM": [{"src": "S", "dst": "C", "closeness": 4}],
+    "CRIC_URL_TAGS": {"A": {"cvmfs": ["atlas"], "cmtconfigs": ["x86_64-centos7-gcc8-opt"], "tags": []}},
+    "NWS_URL": {"S:C": {"files": {"queued": {"Express": {"latest": 3}}}, "mbps": {"fts": {"1h": 80.5}}}},
 }
 
 
@@ -169,22 +171,28 @@ def sources(engine: sa.Engine) -> dict[str, Any]:
 
 
 def test_all_that_is_described_is_imported(configured: Context, engine: sa.Engine) -> None:
-    assert build(configured).run_once() == Configured(added=2 + 1 + 1 + 3)
-    assert build(configured, ("--network",)).run_once() == Configured(added=1)
+    assert build(configured).run_once() == Configured(added=2 + 1 + 1 + 3 + 1)
+    assert build(configured, ("--network",)).run_once() == Configured(added=1, changed=1)
     assert build(configured).run_once() == build(configured, ("--network",)).run_once() == Configured()
     with engine.connect() as tx:
         (disk,) = tx.execute(sa.select(t.storages))
         (link,) = tx.execute(sa.select(t.links))
         site = tx.execute(sa.select(t.sites).where(t.sites.c.site == "S")).one()
-        entered = tx.execute(sa.select(t.queue_history).where(t.queue_history.c.queue == "A")).one()
+        entered, published = tx.execute(
+            sa.select(t.queue_history).where(t.queue_history.c.queue == "A").order_by(t.queue_history.c.id)
+        )
+        software = tx.execute(sa.select(t.software)).one()
     assert (disk.endpoint, disk.attributes["blacklisted"]) == ("root://s", "write_wan: full")
     assert (site.cloud, link.source, link.destination, link.closeness) == ("US", "S", "C", 4)
     assert (entered.actor, entered.source) == (
         "configurator",
         configured.settings.configurator.CRIC_URL_SCHEDCONFIG,
     )
+    assert (link.queued, link.queued_files, link.mbps_hour) == ({"Express": 3}, 3, 80.5)
+    assert (software.queue, software.document) == ("A", DOCUMENTS["CRIC_URL_TAGS"]["A"])
+    assert (published.what, published.after["software.cvmfs"]) == ("software", ["atlas"])
     assert {kind: row.n_entries for kind, row in sources(engine).items()} == {
-        "sites": 2, "storages": 1, "blacklist": 1, "queues": 3, "closeness": 1,
+        "sites": 2, "storages": 1, "blacklist": 1, "queues": 3, "closeness": 1, "software": 1, "network": 1,
     }  # fmt: skip
 
 
@@ -247,7 +255,7 @@ def test_old_history_is_forgotten(configured: Context, engine: sa.Engine, clock:
     clock.advance(days=364)
     assert build(configured).run_once().forgotten == 0
     clock.advance(days=2)
-    assert build(configured).run_once().forgotten == 3
+    assert build(configured).run_once().forgotten == 4  # three queues, and software
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -114,7 +114,7 @@ def read(path: Path) -> list[Scenario]:
 
 
 #: Sections whose parts have names.
-_NAMED = (("queues", QUEUE), ("links", LINK), ("storages", STORAGE), ("resource_types", RESOURCE_TYPE))
+_NAMED = (("queues", QUEUE), ("links", (*LINK, "queued")), ("storages", STORAGE), ("resource_types", RESOURCE_TYPE))
 
 
 def faults_of(data: Any, where: str) -> list[Fault]:

@@ -85,6 +85,19 @@ def test_without_a_queue_it_waits_for_an_hour_and_says_what_would_help(productio
     assert production.task().status == "running"
 
 
+def test_what_a_source_measured_that_is_down_since_is_not_believed(production: Jedi, clock: ManualClock) -> None:
+    production.queue("FAR", site="FAR")
+    with production.engine.begin() as tx:
+        queues.set_storage(tx, "NUCLEUS", site="HOME", endpoint="file://h", path="/n")
+        grid.set_link(tx, "FAR", "HOME", now=clock(), queued={"Production Output": 5000}, measured_at=clock())
+    ready(production, nucleus="NUCLEUS", currentPriority=500)
+    production.run(JobGenerator)
+    assert "4000 fewer files queued on its link to HOME" in production.task().error_dialog
+    clock.advance(minutes=61)
+    production.run(JobGenerator)
+    assert production.task().status == "running"
+
+
 def test_a_setting_in_the_database_changes_the_choice(production: Jedi, clock: ManualClock) -> None:
     production.queue("Q")
     with production.engine.begin() as tx:

@@ -21,7 +21,7 @@ from bamboo.core.tunables import Numbers
 from bamboo.sql import grid_imports, grid_sources, queue_history, queues
 from bamboo.sql import tables as t
 from bamboo.sql.grid import set_link
-from bamboo.sql.grid_imports import LARGEST_LOSS, Import, Swapped
+from bamboo.sql.imports import LARGEST_LOSS, Import, Swapped
 from bamboo.sql.queue_values import Layers
 
 #: A queue as an information system describes it, with the keys of manual ch. 12 and 17.
@@ -278,6 +278,75 @@ def test_the_blacklist_and_the_closeness(grid: Grid) -> None:
     last = grid.imports({"blacklist": {}, "closeness": {"S": {"T": 3}}})
     assert (last[GridKind.BLACKLIST].came_back, last[GridKind.CLOSENESS].did_something) == (["DISK"], False)
     assert ["blacklisted" in row.attributes for row in grid.rows(t.storages)] == [False, False]
+
+
+def test_the_site_matrix_shuts_links_and_opens_them_again(grid: Grid) -> None:
+    with grid.engine.begin() as tx:
+        set_link(tx, "T", "S", now=grid.clock(), blocked="router down")
+    grid.imports({"closeness": {"S": {"T": -1}, "T": {"S": -1}}})
+    assert [(row.closeness, row.blocked) for row in grid.rows(t.links)] == [
+        (None, "the site matrix gives it the closeness -1"),
+        (None, "router down"),  # which somebody said who knows more
+    ]
+    grid.imports({"closeness": {"S": {"T": 2}, "T": {"S": 2}}})
+    assert [(row.closeness, row.blocked) for row in grid.rows(t.links)] == [(2, None), (2, "router down")]
+
+
+def network(at: datetime, n_files: int, mbps: float) -> dict[str, Any]:
+    stamp = at.strftime("%Y-%m-%dT%H:%M:%S")
+    queued = {"Production Output": {"latest": n_files, "timestamp": stamp}, "Express": {"latest": 1}}
+    return {"files": {"queued": queued}, "mbps": {"fts": {"1h": mbps, "1d": 2 * mbps, "timestamp": stamp}}}
+
+
+def test_what_was_measured_of_the_network(grid: Grid) -> None:
+    now = grid.clock()
+    with grid.engine.begin() as tx:
+        set_link(tx, "S", "T", now=now, closeness=4, mbps_week=9.0)
+    done = grid.imports({"network": {"S:T": network(now, 30, 80.0), "T:S": network(now, 0, 1.0)}})[GridKind.NETWORK]
+    assert (done.added, done.changed, done.unknown) == (["T to S"], ["S to T"], ["S", "T"])
+    there, back = grid.rows(t.links)
+    assert (there.queued, there.queued_files) == ({"Production Output": 30, "Express": 1}, 31)
+    assert (there.mbps_hour, there.mbps_day, there.mbps_week, there.closeness) == (80.0, 160.0, None, 4)
+    assert there.measured_at == back.measured_at == now.replace(microsecond=0)
+
+
+def test_measurements_that_are_old_or_gone_are_believed_no_more(grid: Grid) -> None:
+    old = grid.clock()
+    grid.imports({"closeness": {"S": {"T": 4}}, "network": {"S:T": network(old, 30, 80.0), "T:S": network(old, 0, 1)}})
+    grid.clock.advance(minutes=61)
+    grid.imports({"network": {"S:T": network(old, 30, 80.0)}})
+    (there, back) = grid.rows(t.links)
+    assert (there.queued, there.queued_files, there.mbps_hour, there.closeness) == ({"Express": 1}, 1, None, 4)
+    assert (back.queued, back.mbps_day, back.measured_at) == (None, None, None)
+    assert not grid.imports({"network": {"X:Y": {"mbps": network(old, 1, 1.0)["mbps"]}}})[GridKind.NETWORK].added
+
+
+TAGS = [{"project": "Athena", "release": str(number), "tag": f"Athena-{number}"} for number in range(25)]
+
+
+def test_the_software_of_queues_is_swapped_with_its_history(grid: Grid) -> None:
+    grid.queues({"A": {}, "B": {}})
+    first = {"A": {"cvmfs": ["atlas"], "tags": TAGS[:2]}, "B": {}, "ALL": {"tags": []}, "LATER": {}}
+    done = grid.imports({"software": first})[GridKind.SOFTWARE]
+    assert (done.added, done.unknown, done.n_entries) == (["A", "ALL", "B", "LATER"], ["LATER"], 4)
+    assert not grid.imports({"software": first})[GridKind.SOFTWARE].did_something
+    second = {"A": {"cvmfs": ["atlas", "nightlies"], "tags": TAGS[1:]}, "ALL": {"tags": []}, "LATER": {}}
+    done = grid.imports({"software": second})[GridKind.SOFTWARE]
+    assert (done.changed, done.vanished) == (["A"], ["B"])
+    assert {row.queue: row.document for row in grid.rows(t.software)} == second
+    actor, what, before, after = grid.history("A")[0]
+    assert (actor, what, before) == ("alice", "software", {"software.tags": ["Athena-0"]})
+    assert after["software.cvmfs"] == ["nightlies"]
+    assert after["software.tags"][0] == "Athena-2"
+    assert (len(after["software.tags"]), after["software.tags"][-1]) == (21, "and 3 more")
+
+
+def test_a_document_of_software_that_was_cut_short_is_refused(grid: Grid) -> None:
+    grid.imports({"software": {"A": {}, "B": {}, "C": {}}})
+    with pytest.raises(BadState, match="does not have 2 of 3 software"):
+        grid.imports({"software": {"A": {"cvmfs": "any"}}})
+    assert len(grid.rows(t.software)) == 3
+    assert grid.imports({"software": {"A": {}}}, force=True)[GridKind.SOFTWARE].vanished == ["B", "C"]
 
 
 def test_what_went_wrong_is_kept_with_what_was_good(grid: Grid) -> None:
