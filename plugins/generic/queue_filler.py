@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from ...core.gates import Gate, Passage, Refusal, pass_through
+from ...core.errors import PluginFailed
+from ...core.gates import Gate, GateCount, Passage, Refusal, pass_through
 from ...core.states import TaskState
 from ...core.tunables import Numbers, tunable
 from ...sql import counts, decisions, locality, preassignments, queues
 from ...sql.engine import reading
 from ...sql.tables import tasks as tasks_table
-from ..contracts import Mission, PluginContext, QueueView, TaskView, from_row
+from ..contracts import Choice, Mission, PluginContext, QueueView, TaskView, from_row
+from ..grid import Grid
+from ..grid_reader import read_grid
 from ..hookspecs import hookimpl
-from . import job_broker
 from .queue_load import is_empty
 
 MAX_PREASSIGNED_TASKS = tunable(
@@ -48,6 +50,15 @@ MIN_FILES_REMAINING = tunable(
     source="manual ch. 21.1.3 (the name); the default is our choice",
     help="Inputs that are not processed yet, with and without a job, that a task must have. One for each activity.",
 )
+MAX_ASKED_TASKS = tunable(
+    "jedi",
+    "queue_filler",
+    "MAX_ASKED_TASKS",
+    100,
+    unit="tasks",
+    source="our choice: each costs some milliseconds",
+    help="About how many tasks the job brokerage is asked for each empty queue, in a round.",
+)
 PATIENCE_SECONDS = tunable(
     "jedi",
     "queue_filler",
@@ -58,7 +69,10 @@ PATIENCE_SECONDS = tunable(
     help="A task that is pending so long after it was tied is refused by the brokerage, and goes elsewhere.",
 )
 ACTOR = "queue_filler"
+#: What the brokerage says about a task and a queue.
+Ask = Callable[[TaskView, QueueView], Choice]
 PAGE = 10_000
+_FAILED = "the job brokerage failed"
 
 
 @dataclass(frozen=True)
@@ -132,24 +146,21 @@ def _remaining(at: Situation, one: Candidate) -> Refusal | None:
     return Refusal(f"{short} more inputs to process", short) if short > 0 else None
 
 
-def _of_broker(gate: Gate[TaskView, QueueView]) -> Gate[Situation, Candidate]:
-    """A gate of the job brokerage, which the jobs of a tied task would have to pass."""
-    return Gate(gate.name, lambda at, one: gate.check(one.task, at.queue), gate.source)
-
-
 GATES: tuple[Gate[Situation, Candidate], ...] = (
     Gate("its inputs are elsewhere", _local, "manual ch. 21.1.3"),
-    *map(_of_broker, job_broker.GATES),
     Gate("was refused before", _welcome, "our choice"),
     Gate("too few inputs are ready", _ready, "manual ch. 21.1.3"),
     Gate("too few inputs are left", _remaining, "manual ch. 21.1.3"),
 )
 
 
-def fill(queues: Sequence[QueueView], candidates: Sequence[Candidate], held: Sequence[Held], numbers: Numbers) -> Plan:
+def fill(
+    queues: Sequence[QueueView], candidates: Sequence[Candidate], held: Sequence[Held], numbers: Numbers, ask: Ask
+) -> Plan:
     """Choose tasks for empty queues, in the order of the candidates, and those that need not be tied any longer.
 
-    Each queue gets at most MAX_PREASSIGNED_TASKS of a resource type, with those it has; a task goes to one queue.
+    Each queue gets at most MAX_PREASSIGNED_TASKS of a resource type, with those it has; a task goes to one queue. The
+    brokerage is asked about those that pass the gates here, as long as there is room for them.
     """
     empty = {queue.queue: queue for queue in queues if is_empty(queue, numbers)}
     untie = {one.jeditaskid: "it makes no more jobs here" for one in held if one.is_over}
@@ -169,12 +180,9 @@ def fill(queues: Sequence[QueueView], candidates: Sequence[Candidate], held: Seq
         free = [one for one in near[empty[name].site] if one.task.jeditaskid not in tie]
         barred = frozenset(task for task, there in refused.items() if there == name)
         passage = pass_through(GATES, Situation(empty[name], numbers, barred), free, lambda one: one.name)
-        chosen[name] = _with_all(passage, n_in=len(candidates) - len(tie))
-        for one in chosen[name].left:
-            place = (name, one.task.resource_type)
-            if n_held[place] < numbers(MAX_PREASSIGNED_TASKS, one.task.prod_source_label):
-                n_held[place] += 1
-                tie[one.task.jeditaskid] = name
+        passage = _with_all(passage, n_in=len(candidates) - len(tie))
+        taken, chosen[name] = _brokered(passage, empty[name], numbers, n_held, ask)
+        tie |= {one.task.jeditaskid: name for one in taken}
     return Plan(tie, chosen, untie, frozenset(stuck))
 
 
@@ -187,6 +195,35 @@ def _with_all(passage: Passage[Candidate], n_in: int) -> Passage[Candidate]:
     return replace(passage, counts=[replace(first, n_in=n_in), *others])
 
 
+def _brokered(
+    passage: Passage[Candidate], queue: QueueView, numbers: Numbers, n_held: Counter[tuple[str, str]], ask: Ask
+) -> tuple[list[Candidate], Passage[Candidate]]:
+    """The tasks for which there is room at a queue and which the brokerage sends there, and the passage with its
+    refusals. `n_held` counts those that are tied: {(queue, resource type): tasks}."""
+    taken: list[Candidate] = []
+    refused: dict[str, tuple[str, Refusal]] = {}
+    for one in passage.left:
+        place = (queue.queue, one.task.resource_type)
+        if n_held[place] >= numbers(MAX_PREASSIGNED_TASKS, one.task.prod_source_label):
+            continue
+        if len(taken) + len(refused) >= numbers(MAX_ASKED_TASKS):
+            break
+        choice = ask(one.task, queue)
+        if choice.chosen:
+            n_held[place] += 1
+            taken.append(one)
+        else:
+            gate = next((reason for reason, names in choice.rejected.items() if names), "the job brokerage")
+            refused[one.name] = (gate, Refusal(choice.changes.get(gate, ("", ""))[1]))
+    left = [one for one in passage.left if one.name not in refused]
+    counts, n_in = list(passage.counts), len(passage.left)
+    for gate in dict.fromkeys(gate for gate, _ in refused.values()):
+        stopped = [name for name, (by, _) in refused.items() if by == gate]
+        counts.append(GateCount(gate, n_in, n_in - len(stopped), stopped[0], refused[stopped[0]][1].change))
+        n_in -= len(stopped)
+    return taken, Passage(left, counts, {**passage.refused, **refused})
+
+
 class QueueFiller:
     """Ties tasks by naming the queue as their site, and unties them when the queue has enough to do."""
 
@@ -195,6 +232,7 @@ class QueueFiller:
     def __init__(self, context: PluginContext) -> None:
         self._engine = context.engine
         self._numbers = context.numbers
+        self._ask_broker = context.ask
 
     @hookimpl
     def watch(self, now: datetime, mission: Mission) -> Mapping[str, int] | None:
@@ -208,13 +246,31 @@ class QueueFiller:
         numbers = self._numbers(next(iter(mission.vos)) if len(mission.vos) == 1 else None)
         patience = timedelta(seconds=numbers(PATIENCE_SECONDS))
         held = [_held(row, stuck_if_before=now - patience) for row in tied]
-        plan = fill(known, [_candidate(row, holders) for row in rows], held, numbers)
+        plan = fill(known, [_candidate(row, holders) for row in rows], held, numbers, self._asking(rows, now))
         queue_of = {row.jeditaskid: row.queue for row in tied}
         n_tied = sum(self._tie(task, queue, plan.chosen[queue], now) for task, queue in plan.tie.items())
         for task, why in plan.untie.items():
             self._untie(task, queue_of[task], why, now, is_refused=task in plan.refused)
         done = {"tasks_tied": n_tied, "tasks_untied": len(plan.untie)}
         return {what: n for what, n in done.items() if n}
+
+    def _asking(self, rows: Sequence[sa.Row[Any]], now: datetime) -> Ask:
+        """Asks the job broker that is configured for a task, which sees the grid as it does for the Job Generator."""
+        row_of = {row.jeditaskid: row for row in rows}
+        grids: dict[int, Grid] = {}
+
+        def _ask(task: TaskView, queue: QueueView) -> Choice:
+            if task.jeditaskid not in grids:
+                with reading(self._engine) as tx:
+                    grids[task.jeditaskid] = read_grid(tx, row_of[task.jeditaskid], now=now)
+            asked = {"task": task, "queues": [queue], "grid": grids[task.jeditaskid]}
+            try:
+                choice: Choice = self._ask_broker("jobbroker", "choose_queue", task.vo, task.prod_source_label, **asked)
+            except PluginFailed as error:  # which is of that task: the others have their turn
+                return Choice([], {_FAILED: [queue.queue]}, {_FAILED: (queue.queue, str(error))})
+            return choice
+
+        return _ask
 
     def _tie(self, jeditaskid: int, queue: str, passage: Passage[Candidate], now: datetime) -> bool:
         what = f"pre-assigned to {queue}, which is empty"

@@ -314,13 +314,26 @@ def test_tasks_that_are_tied_do_not_fit_or_pause_are_left_alone(grid: Jedi, colu
     assert grid.task().site == columns.get("site")
 
 
+@pytest.mark.parametrize(("capability", "expected"), [("ucore", 1), ("mcore", 0)])
+def test_the_brokerage_that_is_configured_is_asked(
+    make_jedi: Callable[..., Jedi], capability: str, expected: int
+) -> None:
+    """The production broker sends no task of one core to a queue for eight; the generic one does."""
+    broker = {"modConfig": "::bamboo.plugins.production:ProductionJobBroker"}
+    names = configured("DataLocalityUpdater", "QueueFiller")
+    jedi = two_queues(make_jedi(watchdog=names, jobbroker=broker))
+    jedi.queue("NEAR", corecount=8, capability=capability)
+    submit(jedi)
+    jedi.run(WatchDog)
+    assert len(tied(jedi)) == expected
+
+
 class Picky:
-    """A brokerage that sends nothing to NEAR, for reasons of its own."""
+    """A brokerage that would send everything to FAR, and nothing that asks for NEAR by name."""
 
     @hookimpl
     def choose_queue(self, task: TaskView, queues: Sequence[QueueView]) -> Choice:
-        site = task.site or "FAR"
-        return Choice([queue.queue for queue in queues if queue.queue == site != "NEAR"])
+        return Choice([] if task.site == "NEAR" else sorted(queue.queue for queue in queues))
 
 
 @on_both_databases

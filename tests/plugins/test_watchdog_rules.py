@@ -15,7 +15,7 @@ import bamboo
 import bamboo.jedi.notifying  # declares numbers
 from bamboo.core.gates import Refusal, pass_through
 from bamboo.core.tunables import Numbers, Tunable, known
-from bamboo.plugins.contracts import QueueView, TaskView
+from bamboo.plugins.contracts import Choice, QueueView, TaskView
 from bamboo.plugins.generic import job_broker
 from bamboo.plugins.generic import queue_filler as filler
 from bamboo.plugins.generic import task_withholder as withholder
@@ -207,9 +207,16 @@ def test_a_withheld_task_has_no_queue_that_could_take_it(
 # Queue Filler
 
 
+def generic(task: TaskView, queue: QueueView) -> Choice:
+    """The brokerage of small systems."""
+    choice = job_broker.GenericJobBroker().choose_queue(task, [queue])
+    assert choice is not None
+    return choice
+
+
 def test_an_empty_queue_gets_tasks_up_to_the_limit_of_each_resource_type() -> None:
     candidates = [filling(number) for number in range(1, 6)] + [filling(9, resource_type="MCORE", core_count=8)]
-    plan = fill([queue("A")], candidates, [Held(77, "A", "SCORE")], NUMBERS)
+    plan = fill([queue("A")], candidates, [Held(77, "A", "SCORE")], NUMBERS, generic)
     assert plan.tie == {1: "A", 2: "A", 9: "A"}  # one of three is there already
     assert plan.untie == {}
 
@@ -225,13 +232,13 @@ def test_an_empty_queue_gets_tasks_up_to_the_limit_of_each_resource_type() -> No
     ],
 )
 def test_a_task_that_does_not_fit_is_not_tied(candidate: Any, gate: str) -> None:
-    plan = fill([queue("A")], [candidate], [], NUMBERS)
+    plan = fill([queue("A")], [candidate], [], NUMBERS, generic)
     assert plan.tie == {}
     assert plan.chosen["A"].refused["1"][0] == gate
 
 
 def test_tasks_elsewhere_are_counted_by_the_first_gate() -> None:
-    plan = fill([queue("A")], [filling(1), filling(2, sites={"THERE"}), filling(3, sites=set())], [], NUMBERS)
+    plan = fill([queue("A")], [filling(1), filling(2, sites={"THERE"}), filling(3, sites=set())], [], NUMBERS, generic)
     assert plan.tie == {1: "A"}
     (counted,) = plan.chosen["A"].why()["gates"]
     assert (counted["gate"], counted["in"], counted["out"]) == ("its inputs are elsewhere", 3, 1)
@@ -245,22 +252,24 @@ def test_tasks_elsewhere_are_counted_by_the_first_gate() -> None:
 def test_what_is_tied_is_untied_when_the_queue_has_enough_or_is_shut_or_the_task_is_over() -> None:
     full, shut, empty = queue("FULL", waiting=5), queue("SHUT", status="offline"), queue("EMPTY")
     held = [Held(1, "FULL", "S"), Held(2, "SHUT", "S"), Held(3, "EMPTY", "S"), Held(4, "EMPTY", "S", is_over=True)]
-    plan = fill([full, shut, empty], [], [*held, Held(5, "GONE", "S")], NUMBERS)
+    plan = fill([full, shut, empty], [], [*held, Held(5, "GONE", "S")], NUMBERS, generic)
     assert set(plan.untie) == {1, 2, 4, 5}
     assert plan.untie[1] == "FULL is no longer empty"
 
 
 def test_a_task_that_the_brokerage_refuses_there_goes_elsewhere() -> None:
     stuck = Held(1, "A", "SCORE", is_stuck=True)
-    plan = fill([queue("A")], [], [stuck], NUMBERS)
+    plan = fill([queue("A")], [], [stuck], NUMBERS, generic)
     assert plan.untie == {1: "the brokerage sends none of its jobs to A"}
     assert plan.refused == {1}
     refused = Held(1, "A", "SCORE", is_refused=True)
-    plan = fill([queue("A"), queue("B")], [filling(1)], [refused], NUMBERS)
+    plan = fill([queue("A"), queue("B")], [filling(1)], [refused], NUMBERS, generic)
     assert plan.tie == {1: "B"}
     assert plan.chosen["A"].refused["1"][0] == "was refused before"
     full = queue("A", waiting=5)
-    assert fill([full], [filling(1)], [refused], NUMBERS).untie == {1: "A is no longer empty"}  # and may come again
+    assert fill([full], [filling(1)], [refused], NUMBERS, generic).untie == {
+        1: "A is no longer empty"
+    }  # and may come again
 
 
 candidates = st.lists(
@@ -289,7 +298,7 @@ holding = st.lists(
 def test_only_empty_queues_are_filled_with_what_fits_and_never_over_the_limit(
     grid: list[QueueView], given_tasks: list[Any], held: list[Held]
 ) -> None:
-    plan = fill(grid, given_tasks, held, NUMBERS)
+    plan = fill(grid, given_tasks, held, NUMBERS, generic)
     empty = {one.queue: one for one in grid if is_empty(one, NUMBERS)}
     by_id = {one.task.jeditaskid: one for one in given_tasks}
     for number, name in plan.tie.items():
