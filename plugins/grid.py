@@ -65,17 +65,34 @@ class Amount:
     size_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a job gets of the secondary streams beside its main inputs: bytes for itself, and for each main input."""
+
+    job_bytes: float = 0.0
+    file_bytes: float = 0.0
+
+    def of(self, n_files: float) -> float:
+        """The bytes for a job with so many main inputs."""
+        return self.job_bytes + self.file_bytes * n_files
+
+
+NOTHING_BESIDE = Beside()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
     """The inputs of the jobs that are brokered now, and how much of them each site has: {site: amount}.
 
     With `are_anywhere` the files are not at sites at all (pseudo inputs, files of the web): nothing is ever missing.
+    These are the main inputs; `beside` is the size of the others.
     """
 
     total: Amount = Amount()
     n_events: int = 0
     at_sites: Mapping[str, Amount] = field(default_factory=dict)
     are_anywhere: bool = False
+    beside: Beside = NOTHING_BESIDE
 
 
 @dataclass(frozen=True, kw_only=True)

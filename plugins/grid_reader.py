@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..sql import queues
 from ..sql import settings as shared_settings
 from ..sql.link_imports import METRICS_HOURS
 from .contracts import StorageView, from_row
-from .grid import Activity, Amount, Grid, Inputs, Link, Work
+from .grid import Activity, Amount, Beside, Grid, Inputs, Link, Work
 
 #: Inputs whose places stand for all that are ready: those that the next jobs take.
 SAMPLE_FILES = 1000
@@ -27,7 +28,8 @@ def read_grid(tx: sa.Connection, task: sa.Row[Any], *, now: datetime, work: Work
     """
     storages = grid_sql.storage_rows(tx)
     if "inputs" not in more:
-        more["inputs"] = places(grid_sql.places_of_ready(tx, task.jeditaskid, limit=SAMPLE_FILES), storages)
+        found = places(grid_sql.places_of_ready(tx, task.jeditaskid, limit=SAMPLE_FILES), storages)
+        more["inputs"] = replace(found, beside=read_beside(tx, task.jeditaskid))
     views = {row.storage: from_row(StorageView, row) for row in storages}
     nucleus = views.get(task.nucleus) if task.nucleus else None
     asks_for_software = task.architecture or task.container_name or task.split_rule.get("transHome")
@@ -54,6 +56,19 @@ def _link(row: sa.Row[Any], oldest: datetime) -> Link:
     if row.measured_at is not None and row.measured_at < oldest:
         return from_row(Link, row, mbps=None, queued_files=0, queued=None)
     return from_row(Link, row)
+
+
+def read_beside(tx: sa.Connection, jeditaskid: int) -> Beside:
+    """The size of what the jobs of a task get of its secondary streams, by the mean of their files."""
+    job_bytes = file_bytes = 0.0
+    for row in grid_sql.secondary_streams(tx, jeditaskid, limit=SAMPLE_FILES):
+        if row.selection.get("is_whole"):
+            job_bytes += row.mean_bytes * row.n_files
+        elif row.selection.get("ratio"):
+            file_bytes += row.mean_bytes * row.selection["ratio"]
+        else:
+            job_bytes += row.mean_bytes * (row.selection.get("n_files_per_job") or 1)
+    return Beside(job_bytes, file_bytes)
 
 
 def places(files: Sequence[sa.Row[Any]], storages: Sequence[sa.Row[Any]]) -> Inputs:

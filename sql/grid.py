@@ -76,6 +76,16 @@ def places_of_ready(tx: sa.Connection, jeditaskid: int, *, limit: int) -> list[s
     return list(tx.execute(statement))
 
 
+def secondary_streams(tx: sa.Connection, jeditaskid: int, *, limit: int) -> list[sa.Row[Any]]:
+    """The secondary inputs of a task: selection, n_files, and mean_bytes of their first files."""
+    of_stream = files.c.datasetid == datasets.c.datasetid
+    some = sa.select(files.c.size_bytes).where(of_stream).correlate(datasets).limit(limit).subquery()
+    mean = sa.func.coalesce(sa.select(sa.func.avg(some.c.size_bytes)).scalar_subquery(), 0)
+    statement = sa.select(datasets.c.selection, datasets.c.n_files, sa.cast(mean, sa.Float).label("mean_bytes"))
+    mine = (datasets.c.jeditaskid == jeditaskid, datasets.c.type == "input", sa.not_(datasets.c.is_master))
+    return list(tx.execute(statement.where(*mine).order_by(datasets.c.datasetid)))
+
+
 def storage_rows(tx: sa.Connection) -> list[sa.Row[Any]]:
     """All storages with the URL that their files begin with."""
     return list(tx.execute(sa.select(storages, (storages.c.endpoint + storages.c.path).label("url"))))

@@ -170,7 +170,14 @@ def _inputs(wanted: TaskParameters) -> list[DatasetPlan]:
         master = _made_up("IN", {"names": names})
     else:
         master = _made_up(NUMBERS_STREAM, {"n_files": wanted.n_jobs_without_input})
-    return [master, *(_stream(item, n_files=item.n_files) for item in wanted.secondary_inputs)]
+    return [master, *(_stream(item, n_files=item.n_files, **_for_a_job(item)) for item in wanted.secondary_inputs)]
+
+
+def _for_a_job(item: JobParameter) -> dict[str, Any]:
+    """How many files of a secondary stream each job gets, as brokers and splitters read it."""
+    if item.is_whole:
+        return {"is_whole": True}
+    return {"ratio": item.ratio} if item.ratio is not None else {"n_files_per_job": item.n_files_for(1)}
 
 
 def _so_many(wanted: TaskParameters) -> dict[str, int | None]:

@@ -19,7 +19,9 @@ from ...core.tunables import MOST, Numbers, tunable
 from ..contracts import FailedJob, JobError, RetryDecision
 
 _OURS = "our choice: manual ch. 20 names the action and leaves the number open"
-MEMORY_FACTOR = tunable("jedi", "retry", "MEMORY_FACTOR", 1.5, unit="", source=_OURS, least=1, most=bounds.MOST_FACTOR)
+MEMORY_FACTOR = tunable(
+    "jedi", "retry", "MEMORY_FACTOR", 1.5, unit="factor", source=_OURS, least=1, most=bounds.MOST_FACTOR
+)
 MEMORY_START = tunable(
     "jedi",
     "retry",
@@ -40,7 +42,7 @@ MEMORY_MAX = tunable(
     most=bounds.MOST_MB_PER_CORE,
 )
 CPUTIME_FACTOR = tunable(
-    "jedi", "retry", "CPUTIME_FACTOR", 1.5, unit="", source=_OURS, least=1, most=bounds.MOST_FACTOR
+    "jedi", "retry", "CPUTIME_FACTOR", 1.5, unit="factor", source=_OURS, least=1, most=bounds.MOST_FACTOR
 )
 CPUTIME_START = tunable(
     "jedi",
@@ -61,7 +63,9 @@ CPUTIME_MAX = tunable(
     help="Up to where wall time is increased.",
     most=bounds.MOST_SECONDS,
 )
-INPUT_DIVISOR = tunable("jedi", "retry", "INPUT_DIVISOR", 2, unit="", source=_OURS, least=1, most=bounds.MOST_DIVISOR)
+INPUT_DIVISOR = tunable(
+    "jedi", "retry", "INPUT_DIVISOR", 2, unit="divisor", source=_OURS, least=1, most=bounds.MOST_DIVISOR
+)
 FREE_ATTEMPTS = tunable(
     "jedi",
     "retry",

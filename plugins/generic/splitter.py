@@ -13,6 +13,8 @@ from ...sql import settings
 from ...sql.engine import reading
 from ..capacity import Capacity, at_queue, by_size
 from ..contracts import InputFile, PluginContext, QueueView, TaskView
+from ..grid import NOTHING_BESIDE, Beside
+from ..grid_reader import read_beside
 from ..hookspecs import hookimpl
 
 #: How many files a job gets at most when the task says nothing (prun sends 200).
@@ -29,9 +31,10 @@ class Limits:
     events: int | None = None
     capacities: Sequence[Capacity] = ()
     keeps_blocks: bool = False  #: no job has files of two luminosity blocks
+    beside: Beside = NOTHING_BESIDE  #: what takes room without being among the files
 
     @classmethod
-    def of(cls, task: TaskView, queue: QueueView, numbers: Numbers) -> Limits:
+    def of(cls, task: TaskView, queue: QueueView, numbers: Numbers, beside: Beside = NOTHING_BESIDE) -> Limits:
         """nFilesPerJob, nGBPerJob and nEventsPerJob hold as they are; the queue's limits where none of them is given.
 
         A queue that cannot take jobs of the size that was asked for is the broker's affair (manual ch. 13).
@@ -46,13 +49,15 @@ class Limits:
             events=_events_per_job(rule),
             capacities=capacities,
             keeps_blocks=bool(rule.get("respectLB")),
+            beside=beside,
         )
 
     def hold(self, n_files: int, n_events: int, size_bytes: int) -> bool:
         """Whether a job may have so much."""
         if n_files > self.files or (self.events is not None and n_events > self.events):
             return False
-        return all(capacity.holds(size_bytes, n_events) for capacity in self.capacities)
+        all_bytes = size_bytes + round(self.beside.of(n_files))
+        return all(capacity.holds(all_bytes, n_events) for capacity in self.capacities)
 
 
 class GenericSplitter:
@@ -65,7 +70,7 @@ class GenericSplitter:
     def split_inputs(
         self, task: TaskView, files: Sequence[InputFile], queue: QueueView, complete: bool
     ) -> Sequence[Sequence[InputFile]] | None:
-        limits = Limits.of(task, queue, self._numbers(task.vo))
+        limits = Limits.of(task, queue, *self._known(task))
         if limits.events is not None:
             _check_events(files, limits.events)
         jobs = list(fill(in_order(files, limits), limits))
@@ -74,11 +79,11 @@ class GenericSplitter:
             jobs.pop()
         return jobs
 
-    def _numbers(self, vo: str) -> Numbers:
+    def _known(self, task: TaskView) -> tuple[Numbers, Beside]:
         if self._engine is None:
-            return Numbers()
+            return Numbers(), NOTHING_BESIDE
         with reading(self._engine) as tx:
-            return settings.numbers(tx, vo)
+            return settings.numbers(tx, task.vo), read_beside(tx, task.jeditaskid)
 
 
 def _events_per_job(rule: Mapping[str, Any]) -> int | None:

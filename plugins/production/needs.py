@@ -80,9 +80,7 @@ class Needs:
         """Read a task, whose jobs take such inputs."""
         rule = task.split_rule
         n_files, n_events = _smallest_job(rule, inputs)
-        input_mb = (
-            inputs.total.size_bytes / BYTES_PER_MB / inputs.total.n_files * n_files if inputs.total.n_files else 0
-        )
+        main = inputs.total.size_bytes / inputs.total.n_files * n_files if inputs.total.n_files else 0
         percent = rule.get("cpuEfficiency")
         scales = percent is None or float(percent) > 0  # 0 switches off the scaling with events (ch. 15.1)
         # The columns are presets at first and what scouts have measured then; the rule keeps what the user said.
@@ -95,7 +93,7 @@ class Needs:
             memory_mb=task.ram_count_mb * numbers(MEMORY_COMPENSATION),
             work_mb=task.work_disk_count_mb,
             output_mb=max(numbers(MIN_OUTPUT), task.out_disk_count_kb * n_events / KB_PER_MB),
-            input_mb=input_mb,
+            input_mb=(main + inputs.beside.of(n_files)) / BYTES_PER_MB,
             fixed_mb=float(rule.get("nGBPerJob") or 0) * MB_PER_GB,
             cpu_hs06s=(task.cpu_time or float(rule.get("cpuTime") or 0)) / unit * (n_events if scales else 1),
             efficiency=(float(percent) if percent else numbers(CPU_EFFICIENCY)) / PERCENT,

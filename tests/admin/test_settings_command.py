@@ -88,6 +88,7 @@ def test_a_value_that_cannot_be_is_refused_and_changes_nothing(
 def test_every_tunable_says_what_it_is(operator: Operator) -> None:
     lines = operator("settings", "list", "--json").json
     assert {line["name"] for line in lines} == set(declared.known())
+    assert [one.key for one in declared.known().values() if not one.unit or not one.source] == []
     assert [
         line["name"] for line in lines if not (line["source"] and line["type"] in ("int", "float", "str", "bool"))
     ] == []

@@ -20,7 +20,7 @@ from bamboo.core.tagging import ResourceType
 from bamboo.core.tunables import Numbers, known
 from bamboo.core.validation import guess
 from bamboo.plugins.contracts import QueueView, StorageView, TaskView
-from bamboo.plugins.grid import Activity, Amount, Grid, Inputs, Link, Work
+from bamboo.plugins.grid import Activity, Amount, Beside, Grid, Inputs, Link, Work
 from bamboo.plugins.production.job_broker import GATES, Brokered, broker
 from bamboo.plugins.what_if import LINK, QUEUE_ACTIVITY, TASK_COLUMNS, TASK_RULES
 from bamboo.plugins.what_if import STORAGE as STORAGE_KEYS
@@ -62,7 +62,7 @@ QUEUE_ATTRIBUTES = (
 )
 QUEUE = (*COLUMN_OF_KEY, *QUEUE_ATTRIBUTES, *QUEUE_ACTIVITY, "jobs")
 STORAGE = ("site", *STORAGE_KEYS)
-INPUTS = ("files", "gb", "events", "at")
+INPUTS = ("files", "gb", "events", "at", "secondary_gb_per_job", "secondary_gb_per_file")
 RESOURCE_TYPE = ("cores", "ram_per_core_mb")
 JOBS = ("defined", "assigned", "activated", "sent", "starting", "running", "transferring", "holding")
 EXPECT = ("chosen", "refused", "changes", "weights", "pseudo_queues")
@@ -220,7 +220,8 @@ def inputs(given: Mapping[str, Any] | None) -> Inputs:
     if given is None:
         return Inputs(are_anywhere=True)
     at_sites = {site: amount(part or {}) for site, part in (given.get("at") or {}).items()}
-    return Inputs(total=amount(given), n_events=given.get("events", 0), at_sites=at_sites)
+    beside = Beside(*(given.get(f"secondary_gb_per_{what}", 0) * GB for what in ("job", "file")))
+    return Inputs(total=amount(given), n_events=given.get("events", 0), at_sites=at_sites, beside=beside)
 
 
 def edited(data: Mapping[str, Any], queue_name: str, edits: Mapping[str, Any]) -> dict[str, Any]:

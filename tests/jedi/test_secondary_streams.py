@@ -115,6 +115,25 @@ def test_a_stream_that_is_not_split_goes_to_every_job(jedi: Jedi) -> None:
     assert [job["IN2"] for job in streams(jedi)] == [["mb1", "mb2", "mb3"]] * 2
 
 
+@on_both_databases
+@pytest.mark.parametrize(
+    ("how", "sizes"),
+    [
+        ({"ratio": 1}, [4, 2]),  # 2 k + 0.5 <= 10, so k = 4
+        ({"nFilesPerJob": 3}, [6]),  # k + 3 + 0.5 <= 10
+        ({"attributes": "nosplit"}, [3, 3]),  # k + 6 + 0.5 <= 10
+    ],
+)
+def test_secondary_files_take_room_on_the_scratch_disk(jedi: Jedi, how: dict[str, Any], sizes: list[int]) -> None:
+    """Manual ch. 13: inputDiskCount is the total size of job input files, and 0.5 GB are kept for outputs."""
+    for name in ("input", "mb"):
+        jedi.store(f"user.alice.{name}", *(f"{name}{number}" for number in range(1, 7)), size_bytes=1 << 30)
+    jedi.queue(maxwdir=10 * 1024)
+    jedi.submit(*_pieces(**how), skipScout=True)
+    jedi.run(TaskRefiner, ContentsFeeder, JobGenerator)
+    assert [len(job["IN"]) for job in streams(jedi)] == sizes
+
+
 def test_secondary_datasets_without_a_main_one(jedi: Jedi) -> None:
     store(jedi, mb=4)
     start(jedi, "secondary_alone")

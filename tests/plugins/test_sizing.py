@@ -16,6 +16,7 @@ from bamboo.jedi.event_parts import in_parts
 from bamboo.plugins.capacity import CORE_POWER, GB, KB, MB, MIN_OUTPUT_MB, Capacity
 from bamboo.plugins.contracts import InputFile
 from bamboo.plugins.generic.splitter import GenericSplitter, Limits, block_of, fill, in_order
+from bamboo.plugins.grid import Beside
 
 HOUR = 3600
 
@@ -45,6 +46,16 @@ def test_a_job_is_as_large_as_the_scratch_disk_allows() -> None:
     assert sizes(of_events(20), direct, **needs, split_rule={"useLocalIO": True}) == [7, 7, 6]
     # without outputs half a GB is kept for them: k + 0.5 + 1 <= 10, so k = 8
     assert sizes(of_events(20), disk, work_disk_count_mb=1024) == [8, 8, 4]
+
+
+def test_what_comes_beside_the_main_inputs_takes_room_too() -> None:
+    # k files of 1 GB with 0.5 GB each beside them, and 2 GB for the job: 1.5 k + 2 + 0.5 <= 10, so k = 5
+    limits = Limits.of(task_view(), queue_view(max_wdir_mb=10 * 1024), Numbers(), Beside(2 * GB, GB / 2))
+    assert [len(job) for job in fill(of_events(12), limits)] == [5, 5, 2]
+    # nGBPerJob is the size of all inputs: 1.5 k + 2 <= 8, so k = 4
+    by_size = task_view(split_rule={"nGBPerJob": 8})
+    limits = Limits.of(by_size, queue_view(), Numbers(), Beside(2 * GB, GB / 2))
+    assert [len(job) for job in fill(of_events(9), limits)] == [4, 4, 1]
 
 
 def test_a_job_is_as_long_as_the_wall_time_allows() -> None:
