@@ -7,6 +7,7 @@ they are, for information systems add some every year; one that looks like a sli
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -123,6 +124,17 @@ def key_faults(document: Mapping[str, Any], where: str = "") -> list[Fault]:
 def _guess(status: str) -> str:
     near = get_close_matches(status.lower(), STATUSES, n=1, cutoff=NEAR_WORD)
     return (f"did you mean {near[0]!r}? " if near else "") + f"one of {', '.join(STATUSES)}"
+
+
+#: What stands between the words of `catchall`.
+_BETWEEN_WORDS = re.compile(r"[,;\s]+")
+
+
+@lru_cache(maxsize=4096)  # a grid has a thousand queues with a few texts
+def catchall_words(text: str) -> Mapping[str, str]:
+    """The words of a queue's `catchall` with what they are set to: {"nSimEvents": "1000", "unifiedPandaQueue": ""}."""
+    pairs = (word.partition("=") for word in _BETWEEN_WORDS.split(text) if word)
+    return {word: value for word, _, value in pairs}
 
 
 def slips(document: Mapping[str, Any]) -> dict[str, str]:

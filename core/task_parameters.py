@@ -217,6 +217,11 @@ class TaskParameters(_Model):
         None, description="events of a job; files are cut where `${SKIPEVENTS}` is told"
     )
     n_events_per_file: Count | None = Field(None, description="events of an input file")
+    dynamic_num_events: bool = Field(
+        False,
+        description="give jobs as many events as their queue says (`nSimEvents` in its `catchall`), in whole files",
+    )
+    min_granularity: Count | None = Field(None, description="events that such a job has at least")
     n_events_per_worker: Count | None = Field(
         None, description="events of a range: the task is one of the event service"
     )

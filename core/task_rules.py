@@ -161,6 +161,25 @@ def _events(parameters: TaskParameters) -> Iterator[Fault]:
         yield Fault("task_parameters.addNthFieldToLFN", what, "take it from the file names, or submit a task for each")
 
 
+def _dynamic_events(parameters: TaskParameters) -> Iterator[Fault]:
+    """Where queues say how many events a job gets, the task cannot say it too (manual ch. 12.1)."""
+    where = "task_parameters.dynamicNumEvents"
+    if not parameters.dynamic_num_events:
+        if parameters.min_granularity is not None:
+            yield Fault("task_parameters.minGranularity", "means nothing without dynamicNumEvents", "give both")
+        return
+    if parameters.main_input is None:
+        yield Fault(where, "given, though there is no input whose events could be shared out", "name an input dataset")
+    sizes = {
+        "nFilesPerJob": parameters.n_files_per_job,
+        "nGBPerJob": parameters.n_gb_per_job,
+        "nEventsPerJob": parameters.n_events_per_job,
+        "nEventsPerWorker": parameters.n_events_per_worker,
+    }
+    for key in (key for key, size in sizes.items() if size is not None):
+        yield Fault(f"task_parameters.{key}", "given with dynamicNumEvents: queues say how large jobs are", "drop one")
+
+
 def _event_service(parameters: TaskParameters) -> Iterator[Fault]:
     """Ranges of events are cut from one file for each job, and what they make is merged (manual ch. 7.1.3)."""
     if parameters.n_events_per_worker is None:
@@ -190,6 +209,10 @@ RULES: tuple[tuple[frozenset[str], Callable[[TaskParameters], Iterator[Fault]]],
     (frozenset(), _patterns),
     (frozenset({"jobParameters", "nEvents", "nEventsPerJob", "nFiles", "nFilesPerJob", "noInput", "pfnList"}), _work),
     (frozenset({"jobParameters", "nEventsPerJob", "nEventsPerFile", "noInput", "pfnList"}), _events),
+    (
+        frozenset({"jobParameters", "dynamicNumEvents", "nFilesPerJob", "nGBPerJob", "nEventsPerJob"}),
+        _dynamic_events,
+    ),
     (
         frozenset({"jobParameters", "nEventsPerWorker", "nEventsPerJob", "nFilesPerJob", "noInput", "mergeOutput"}),
         _event_service,

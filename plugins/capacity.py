@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.queue_keys import catchall_words
 from ..core.tunables import Numbers, tunable
 from .contracts import QueueView, TaskView
 
@@ -33,6 +34,19 @@ def core_power(attributes: Mapping[str, Any], numbers: Numbers) -> float:
     except (TypeError, ValueError):
         published = 0.0
     return published if published > 0 else numbers(CORE_POWER)
+
+
+#: The word of a queue's `catchall` that says how many events its jobs get where the task leaves that open.
+SIM_EVENTS = "nSimEvents"
+
+
+def n_sim_events(attributes: Mapping[str, Any]) -> int | None:
+    """How many events a job gets at a queue if their number is dynamic; None: the queue takes no such jobs.
+
+    Manual ch. 12.1 has "settings for … the dynamic number of events" without their names, which are PanDA's.
+    """
+    given = catchall_words(str(attributes.get("catchall") or "")).get(SIM_EVENTS, "")
+    return int(given) if given.isdecimal() and int(given) else None
 
 
 def in_hs06s(cpu_time: float, unit: str) -> float:

@@ -75,6 +75,8 @@ TASK_RULES = (
     "transUses",
     "onlyTagsForFC",
     "eventService",
+    "dynamicNumEvents",
+    "minGranularity",
 )
 #: What queues do, by the keys of scenarios.
 QUEUE_ACTIVITY = ("last_pilot_hours_ago", "last_start_hours_ago", "batch_workers", "disk_io_kbps_per_core")

@@ -63,6 +63,7 @@ TASK_KINDS: Mapping[str, Kind] = {
     "nFilesPerJob": number(1, LARGEST, "the input files of a job", whole=True),
     "nGBPerJob": number(1, LARGEST, "the GB of input, output and work of a job"),
     "nEventsPerJob": number(1, LARGEST, "the events of a job", whole=True),
+    "minGranularity": number(1, LARGEST, "the events of a range", whole=True),
     "cpuTime": number(0, LARGEST, "the CPU time of an event in cpuTimeUnit"),
     "cpuTimeUnit": one_of("HS06sPerEvent", "mHS06sPerEvent", "HS06sPerEventFixed", "mHS06sPerEventFixed"),
     "cpuEfficiency": number(0, 1000, "percent; 0: the time does not grow with the events"),
@@ -73,7 +74,7 @@ TASK_KINDS: Mapping[str, Kind] = {
     "ipConnectivity": NETWORK,
     "includedSite": NAMES,
     "excludedSite": NAMES,
-    **dict.fromkeys(("useLocalIO", "onlyTagsForFC", "eventService"), FLAG),
+    **dict.fromkeys(("useLocalIO", "onlyTagsForFC", "eventService", "dynamicNumEvents"), FLAG),
 }
 _ACTIVITY_KINDS: Mapping[str, Kind] = {
     "last_pilot_hours_ago": number(0, MOST_HOURS, "hours"),

@@ -25,6 +25,8 @@ SPLIT_RULE = (
     "nGBPerJob",
     "nEventsPerJob",
     "nEventsPerFile",
+    "dynamicNumEvents",
+    "minGranularity",
     "nEventsPerWorker",
     "addNthFieldToLFN",
     "includedSite",
@@ -130,6 +132,8 @@ def _split_rule(wanted: TaskParameters) -> dict[str, Any]:
         return {**rule, "nFilesPerJob": 1}  # a number is a job
     if wanted.n_events_per_worker is not None:
         return {**rule, "nFilesPerJob": 1}  # whose events are handed out in ranges
+    if wanted.dynamic_num_events:
+        return {**rule, "useRealNumEvents": True}
     per_job, per_file = wanted.n_events_per_job, wanted.n_events_per_file
     if wanted.main_input is None or per_job is None:
         return rule

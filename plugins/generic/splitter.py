@@ -11,7 +11,7 @@ from ...core.errors import Fault, Invalid
 from ...core.tunables import Numbers
 from ...sql import settings
 from ...sql.engine import reading
-from ..capacity import Capacity, at_queue, by_size
+from ..capacity import Capacity, at_queue, by_size, n_sim_events
 from ..contracts import InputFile, PluginContext, QueueView, TaskView
 from ..grid import NOTHING_BESIDE, Beside
 from ..grid_reader import read_beside
@@ -37,16 +37,23 @@ class Limits:
     def of(cls, task: TaskView, queue: QueueView, numbers: Numbers, beside: Beside = NOTHING_BESIDE) -> Limits:
         """nFilesPerJob, nGBPerJob and nEventsPerJob hold as they are; the queue's limits where none of them is given.
 
-        A queue that cannot take jobs of the size that was asked for is the broker's affair (manual ch. 13).
+        A queue that cannot take jobs of the size that was asked for is the broker's affair (manual ch. 13). With
+        dynamicNumEvents, the queue says how many events a job gets.
         """
         rule = task.split_rule
         exact = [rule.get(key) for key in ("nFilesPerJob", "nGBPerJob", "nEventsPerJob")]
         capacities = [by_size(task, float(rule["nGBPerJob"]))] if rule.get("nGBPerJob") else []
         if not any(exact):
             capacities.append(at_queue(task, queue, numbers))
+        files = int(rule.get("nFilesPerJob") or rule.get("nMaxFilesPerJob") or MAX_FILES_PER_JOB)
+        events = _events_per_job(rule)
+        if rule.get("dynamicNumEvents"):
+            events = n_sim_events(queue.attributes)
+            if events and rule.get("nEventsPerFile"):
+                files, events = min(files, max(1, events // int(rule["nEventsPerFile"]))), None
         return cls(
-            files=int(rule.get("nFilesPerJob") or rule.get("nMaxFilesPerJob") or MAX_FILES_PER_JOB),
-            events=_events_per_job(rule),
+            files=files,
+            events=events,
             capacities=capacities,
             keeps_blocks=bool(rule.get("respectLB")),
             beside=beside,
@@ -71,8 +78,8 @@ class GenericSplitter:
         self, task: TaskView, files: Sequence[InputFile], queue: QueueView, complete: bool
     ) -> Sequence[Sequence[InputFile]] | None:
         limits = Limits.of(task, queue, *self._known(task))
-        if limits.events is not None:
-            _check_events(files, limits.events)
+        if (per_job := _events_per_job(task.split_rule)) is not None:
+            _check_events(files, per_job)
         jobs = list(fill(in_order(files, limits), limits))
         # The last job may only be short because the page of files is: more may come that belong to it.
         if not complete and len(jobs) > 1 and len(jobs[-1]) < limits.files:

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...core.gates import Refusal
+from ...core.queue_keys import catchall_words
 from ...core.software_documents import EVERYWHERE
 from ...core.tunables import tunable
+from ..capacity import SIM_EVENTS, n_sim_events
 from ..grid import Work
 from .architecture import EXCLUSIVE, unmet
 from .needs import APP, COMPONENT, MB_PER_GB
@@ -243,3 +245,20 @@ def event_service(at: Situation, one: Candidate) -> Refusal | None:
         return None
     kind = "event service" if at.needs.event_service else "other work than event service"
     return Remedy(f"jobseed=all, to take {kind}", edits={"jobseed": "all"})
+
+
+def dynamic_events(at: Situation, one: Candidate) -> Refusal | None:
+    """Where the number of events is dynamic, the queue says how many a job gets, and that has to be a whole job."""
+    least, has = math.ceil(at.needs.dynamic_events), n_sim_events(one.attributes)
+    if not least or (has is not None and has >= least):
+        return None
+    others = {word: value for word, value in _catchall(one).items() if word != SIM_EVENTS}
+    words = [f"{word}={value}" if value else word for word, value in {**others, SIM_EVENTS: str(least)}.items()]
+    text = f"{SIM_EVENTS}={least} in its catchall: it " + (
+        "takes no dynamic numbers of events" if has is None else f"has {has}"
+    )
+    return Remedy(text, least - (has or 0), edits={"catchall": ",".join(words)})
+
+
+def _catchall(one: Candidate) -> Mapping[str, str]:
+    return catchall_words(str(one.attributes.get("catchall") or ""))

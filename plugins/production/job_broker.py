@@ -50,6 +50,7 @@ GATES: tuple[Gate[Situation, Candidate], ...] = (
     Gate("wall time", job_gates.wall_time, _2),
     Gate("connectivity", job_gates.connectivity, _2),
     Gate("event service", job_gates.event_service, _2),
+    Gate("dynamic events", job_gates.dynamic_events, _2),
     Gate("transferring", grid_gates.transferring, _2),
     Gate("nucleus only", grid_gates.only_nucleus, _2),
     Gate("pilots", grid_gates.pilots, _2),

@@ -47,7 +47,8 @@ class Needs:
 
     `work_mb` and `output_mb` are scratch disk besides the inputs; `cpu_hs06s` is the CPU time of the whole job,
     which `efficiency` (a fraction) stretches; `base_seconds` do not depend on the CPU; `max_seconds` is what the user
-    allows a job to take at most; `urgent` work is of the processing type `*urgent*` or of priority 1000. Numbers of 0
+    allows a job to take at most; `dynamic_events` are those of the smallest job where their number is up to the queue;
+    `urgent` work is of the processing type `*urgent*` or of priority 1000. Numbers of 0
     are unknown.
     """
 
@@ -69,6 +70,7 @@ class Needs:
     connectivity: tuple[str, str] | None
     at_nucleus_only: bool
     event_service: bool
+    dynamic_events: float
     urgent: bool
     architecture: Architecture
     release: Release | None
@@ -105,7 +107,8 @@ class Needs:
             copies_inputs=bool(rule.get("useLocalIO")),
             connectivity=_connectivity(rule.get("ipConnectivity")),
             at_nucleus_only=rule.get("t1Weight") == -1,
-            event_service=bool(rule.get("eventService")),
+            event_service=bool(rule.get("eventService") or rule.get("nEventsPerWorker")),
+            dynamic_events=n_events if rule.get("dynamicNumEvents") else 0,
             urgent="urgent" in (task.processing_type or "") or task.current_priority >= numbers(URGENT_PRIORITY),
             architecture=Architecture.parse(task.architecture),
             release=Release.parse(str(rule.get("transHome") or ""), str(rule.get("transUses") or "")),
@@ -121,6 +124,10 @@ def _smallest_job(rule: Mapping[str, Any], inputs: Inputs) -> tuple[float, float
     """
     total = inputs.total.n_files
     per_file = inputs.n_events / total if total and inputs.n_events else 1.0
+    if rule.get("dynamicNumEvents"):
+        per_file = float(rule.get("nEventsPerFile") or per_file)
+        n_files = math.ceil((rule.get("minGranularity") or 1) / per_file)
+        return (n_files, max(n_files * per_file, 1))
     if rule.get("nEventsPerJob"):
         n_events = float(rule["nEventsPerJob"])
         return (math.ceil(n_events / per_file), n_events)

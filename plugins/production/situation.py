@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.gates import Refusal
+from ...core.queue_keys import catchall_words
 from ...core.states import JobState
 from ...core.tagging import ResourceType, narrowest
 from ...core.tunables import Numbers, tunable
@@ -21,7 +21,6 @@ BOOTSTRAP_SLOTS = tunable(
 )
 #: What CRIC has under `capability` of unified queues, a word in `catchall` of older ones, and the type without either.
 UCORE, UNIFIED_WORD, UNIFIED_TYPE = "ucore", "unifiedPandaQueue", "unified"
-_BETWEEN_WORDS = re.compile(r"[,;\s]+")
 _WAITING = "whose files on a link count, where they are known by activity"
 OUTPUTS = tunable(
     APP,
@@ -166,8 +165,7 @@ def candidate_of(at: Situation, queue: QueueView) -> Candidate:
 
 def is_unified(queue: QueueView) -> bool:
     """Whether a queue cuts its slots as jobs ask: as `catchall` says, else `capability`, else its type."""
-    catchall = queue.attributes.get("catchall")
-    if catchall and UNIFIED_WORD in (word.partition("=")[0] for word in _BETWEEN_WORDS.split(str(catchall))):
+    if UNIFIED_WORD in catchall_words(str(queue.attributes.get("catchall") or "")):
         return True
     capability = queue.attributes.get("capability")
     return str(capability).strip().lower() == UCORE if capability else queue.type == UNIFIED_TYPE

@@ -302,6 +302,12 @@ def test_the_nucleus_is_the_best_of_those_that_can_take_the_outputs() -> None:
     assert choice.why()["rejected"]["backlog"]["change"].startswith("1 fewer inputs")
 
 
+def test_a_task_with_ranges_of_events_is_one_of_the_event_service() -> None:
+    """It was not, as the brokerage looked for a key that no task has."""
+    assert Needs.of(task_view(split_rule={"nEventsPerWorker": 10}), Inputs(), Numbers()).event_service
+    assert not Needs.of(task_view(split_rule={"nEventsPerJob": 10}), Inputs(), Numbers()).event_service
+
+
 def test_what_scouts_measured_counts_more_than_what_the_user_said() -> None:
     said = {"cpuTime": 5, "cpuTimeUnit": "HS06sPerEvent", "ioIntensity": 7, "diskIO": 8, "nEventsPerJob": 10}
     measured = {"cpu_time": 2000.0, "cpu_time_unit": "mHS06sPerEvent", "io_intensity": 70, "disk_io": 80}

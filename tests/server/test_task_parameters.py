@@ -107,6 +107,7 @@ def test_how_many_jobs_without_input(changes: dict[str, Any], n_jobs: int) -> No
             "regu",
         ),
         ({"jobParameters": [template("input", "${IN}")]}, "noInput", "reads user.alice.d"),
+        ({"minGranularity": 5}, "minGranularity", "means nothing without dynamicNumEvents"),
         ({"jobParameters": [template("log", "${SN}")]}, "jobParameters[0].param_type", "key `log`"),
     ],
 )
@@ -114,6 +115,19 @@ def test_what_is_refused(changes: dict[str, Any], where: str, what: str) -> None
     faults = faults_of(captured(**changes))
     assert list(faults) == [where]
     assert what in faults[where]
+
+
+def test_queues_or_the_task_say_how_many_events_a_job_has() -> None:
+    sizes = {"nFilesPerJob": 2, "nGBPerJob": 3, "nEventsPerJob": 4, "nEvents": None}
+    read = {"jobParameters": [template("input", "${IN}")], "noInput": None}
+    assert list(faults_of(captured(dynamicNumEvents=True, **read, **sizes))) == [
+        "nFilesPerJob",
+        "nGBPerJob",
+        "nEventsPerJob",
+    ]
+    assert faults_of(captured(dynamicNumEvents=True, nEventsPerJob=None)) == {
+        "dynamicNumEvents": "given, though there is no input whose events could be shared out"
+    }
 
 
 def test_two_outputs_or_inputs_of_one_name() -> None:
