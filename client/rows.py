@@ -15,18 +15,24 @@ def text(value: object) -> str:
     return "" if value is None else str(value)
 
 
+_OF_CHOICES = ("chosen", "passed", "rejected", "weights", "pseudo_queues")
+
+
 def reasons(value: object) -> str:
     """The reasons of a decision in words: what was chosen, and what was passed over, why and how often.
 
-    The server sends {chosen: [...], rejected: {reason: {count, example, change}}, weights: {name: weight}}, or any
-    names and values.
+    The server sends {chosen: [...], rejected: {reason: {count, example, change}}, weights: {name: weight},
+    pseudo_queues: {name: name}}, or any names and values.
     """
     if not isinstance(value, Mapping):
         return text(value)
-    said = [f"{key}: {item}" for key, item in value.items() if key not in ("chosen", "passed", "rejected", "weights")]
+    said = [f"{key}: {item}" for key, item in value.items() if key not in _OF_CHOICES]
     if value.get("chosen"):
-        weights = value.get("weights") or {}
-        best = [f"{name} (weight {weights[name]})" if name in weights else str(name) for name in value["chosen"]]
+        weights, pseudo = value.get("weights") or {}, value.get("pseudo_queues") or {}
+        best = [
+            str(pseudo.get(name, name)) + (f" (weight {weights[name]})" if name in weights else "")
+            for name in value["chosen"]
+        ]
         said.insert(0, f"chosen: {', '.join(best)}")
     for reason, entry in dict(value.get("rejected") or {}).items():
         change = f" (to pass: {entry['change']})" if entry.get("change") else ""

@@ -21,8 +21,10 @@ from .grid import Activity, Amount, Beside, Grid, Inputs, Link, Work
 SAMPLE_FILES = 1000
 
 
-def read_grid(tx: sa.Connection, task: sa.Row[Any], *, now: datetime, work: Work = Work.RUN, **more: Any) -> Grid:
-    """The snapshot for a row of `tasks`; only what concerns that task is read.
+def read_grid(
+    tx: sa.Connection, task: sa.Row[Any], *, now: datetime, work: Work = Work.RUN, whole: bool = False, **more: Any
+) -> Grid:
+    """The snapshot for a row of `tasks`; only what concerns that task is read, or with `whole` what may concern any.
 
     `more` are further fields of `Grid`; where the inputs are is looked up only if they do not say it.
     """
@@ -32,7 +34,8 @@ def read_grid(tx: sa.Connection, task: sa.Row[Any], *, now: datetime, work: Work
         more["inputs"] = replace(found, beside=read_beside(tx, task.jeditaskid))
     views = {row.storage: from_row(StorageView, row) for row in storages}
     nucleus = views.get(task.nucleus) if task.nucleus else None
-    asks_for_software = task.architecture or task.container_name or task.split_rule.get("transHome")
+    site = nucleus.site if nucleus else None
+    asks_for_software = whole or task.architecture or task.container_name or task.split_rule.get("transHome")
     numbers = shared_settings.numbers(tx, task.vo)
     oldest = now - timedelta(hours=numbers(METRICS_HOURS))
     return Grid(
@@ -42,7 +45,7 @@ def read_grid(tx: sa.Connection, task: sa.Row[Any], *, now: datetime, work: Work
         resource_types=[ResourceType(**row._mapping) for row in queues.list_resource_types(tx)],
         links={
             (row.source, row.destination): _link(row, oldest)
-            for row in (grid_sql.links_to(tx, nucleus.site) if nucleus else ())
+            for row in (grid_sql.links_to(tx, None if whole else site) if site or whole else ())
         },
         storages=views,
         activity={row.queue: from_row(Activity, row) for row in grid_sql.activities(tx)},

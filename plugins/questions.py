@@ -72,14 +72,14 @@ def read_nucleus_question(tx: sa.Connection, row: sa.Row[Any], *, now: datetime)
     return NucleusQuestion(from_row(TaskView, row), storages, grid)
 
 
-def read_question(tx: sa.Connection, row: sa.Row[Any], *, now: datetime) -> Question:
-    """What would be asked about the task of a row now."""
+def read_question(tx: sa.Connection, row: sa.Row[Any], *, now: datetime, whole: bool = False) -> Question:
+    """What would be asked about the task of a row now; with `whole` it may ask for other things than it does."""
     master = next((one for one in datasets.of_task(tx, row.jeditaskid) if one.is_master), None)
     needsid, needs = retries.next_needs(tx, row.jeditaskid, master.datasetid) if master else (None, retries.Needs())
     queued = counts.by_queue(tx)
     known = [from_row(QueueView, queue, jobs=queued.get(queue.queue, {})) for queue in queues.list_queues(tx)]
     task = raised(from_row(TaskView, row), needs)
-    grid = read_grid(tx, row, now=now)
+    grid = read_grid(tx, row, now=now, whole=whole)
     scouts = scouting(tx, row, task, master, grid.numbers)
     if scouts.left is not None:
         grid = replace(grid, work=Work.SCOUT)

@@ -156,7 +156,10 @@ def software(config_files: tuple[Path, ...], db_url: str | None, names: tuple[st
         found = grid.software_documents(tx)
     missing = [name for name in names if name not in found]
     if missing:
-        raise NotFound(f"nothing is known of the software at {', '.join(missing)}", hint="`bamboo queue software`")
+        raise NotFound(
+            f"nothing is known of the software at {', '.join(missing)}",
+            hint="`bamboo queue software` prints what is known",
+        )
     click.echo(json.dumps({name: found[name] for name in names or found}, indent=1, sort_keys=True))
 
 

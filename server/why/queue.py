@@ -54,7 +54,7 @@ def _brokers(tx: sa.Connection, plugins: Plugins, name: str, tried: Sequence[str
     taken: list[int] = []
     stopped: dict[str, list[tuple[int, str]]] = {}
     for row in rows[:most]:
-        gate, change = asked(plugins, changed(read_question(tx, row, now=now), edits), name)
+        gate, change = asked(plugins, changed(read_question(tx, row, now=now, whole=bool(edits)), edits), name)
         if gate:
             stopped.setdefault(gate, []).append((row.jeditaskid, change))
         else:

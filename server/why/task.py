@@ -41,7 +41,7 @@ def why_task(tx: sa.Connection, plugins: Plugins, jeditaskid: int, tried: Sequen
         inputs, n_ready = _inputs(tx, row)
         steps += [inputs, *_scouts(tx, row)]
         if n_ready or edits:
-            question = changed(read_question(tx, row, now=now), edits)
+            question = changed(read_question(tx, row, now=now, whole=bool(edits)), edits)
             steps += throttle_steps(tx, plugins, question, row.work_queue_id, now)
             steps.append(broker_step(plugins, question))
     if row.error_dialog and all(step.passes for step in steps[1:]):  # else the one who stops it says it anew

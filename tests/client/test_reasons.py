@@ -13,9 +13,10 @@ def test_a_choice_reads_with_weights_and_what_would_help() -> None:
         {"memory": ["C", "D"], "status": ["E"]},
         {"memory": ("D", "maxrss of 2000 MB: it has 1900, for 1 cores")},
         {"A": 2.5, "B": 1.25},
+        pseudo_queues={"B": "B/MCORE"},
     )
     assert reasons(choice.why()) == (
-        "chosen: A (weight 2.5), B (weight 1.25); "
+        "chosen: A (weight 2.5), B/MCORE (weight 1.25); "
         "memory: 2 passed over, such as D (to pass: maxrss of 2000 MB: it has 1900, for 1 cores); "
         "status: 1 passed over, such as E"
     )

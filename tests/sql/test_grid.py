@@ -98,6 +98,11 @@ def test_the_snapshot_has_what_concerns_the_task(engine: sa.Engine, clock: Manua
         grid.note_pilot(tx, "Q", now=clock())
         row = tasks.get_task(tx, world.jeditaskid)
         found = read_grid(tx, row, now=clock(), backlog_files=grid.backlog_files(tx))
+        tasks.update_task(tx, world.jeditaskid, split_rule={})
+        row = tasks.get_task(tx, world.jeditaskid)
+        assert read_grid(tx, row, now=clock()).software == {}
+        whole = read_grid(tx, row, now=clock(), whole=True)  # it may be asked to have another nucleus, or a release
+        assert (set(whole.links), whole.software) == ({("A", "S"), ("A", "B")}, found.software)
     assert found.links == ({("A", "S"): Link(source="A", destination="S", closeness=2)} if nucleus else {})
     assert found.activity == {"Q": Activity(last_pilot_at=clock())}
     assert found.software == {"Q": {"cvmfs": ["any"]}}

@@ -7,8 +7,8 @@ from alembic import op
 
 from bamboo.sql.types import Json, UtcDateTime
 
-revision = "0011_pre_network_metrics"
-down_revision = "0010_pre_free_attempts"
+revision = "0012_pre_network_metrics"
+down_revision = "0011_pre_work_queue_counts"
 branch_labels = None
 depends_on = None
 
