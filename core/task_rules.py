@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from .errors import Fault
+from .task_pieces import PLACEHOLDER
 
 if TYPE_CHECKING:
-    from .task_parameters import JobParameter, TaskParameters
+    from .task_parameters import TaskParameters
+    from .task_pieces import JobParameter
 
 #: More jobs than this in one task are refused: cut it into several.
 MAX_JOBS = 1_000_000
-#: `$JEDITASKID` and `${WORD}`, perhaps with `/T` or `/P` (client protocol 7.6).
-PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}|\$JEDITASKID\b")
 #: Placeholders that need no dataset; all others are streams, which an input item fills.
 NUMBERS = frozenset({"SN", "SN/P", "SURL", "MIDDLENAME", "SEQNUMBER", "SKIPEVENTS", "MAXEVENTS", "FIRSTEVENT"})
 _DATASET = re.compile(r"[^\s,\x00-\x1f]{1,255}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..core.task_parameters import JobParameter
+from ..core.task_pieces import JobParameter
 from ..plugins.contracts import InputFile, from_row
 from ..sql import files
 from .job_builder import Portion, Recipe, Share

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...core.task_parameters import JobParameter, TaskParameters
+from ...core.task_parameters import TaskParameters
+from ...core.task_pieces import JobParameter
 from ...sql.catalogue import scope_of
 from ..contracts import DatasetPlan, RefinedTask
 from ..hookspecs import hookimpl

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bamboo.core.states import JobState
-from bamboo.core.task_parameters import JobParameter
+from bamboo.core.task_pieces import JobParameter
 from bamboo.jedi.agents import ContentsFeeder, JobGenerator, TaskRefiner
 from bamboo.jedi.job_builder import Portion
 from bamboo.jedi.streams import Stream

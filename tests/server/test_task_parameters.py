@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import bamboo
 from bamboo.core.errors import Invalid
-from bamboo.core.task_parameters import KEYS, UNSUPPORTED, JobParameter, TaskParameters
+from bamboo.core.task_parameters import KEYS, UNSUPPORTED, TaskParameters
+from bamboo.core.task_pieces import JobParameter
 
 CAPTURES = Path(__file__).parent / "captures"
 
