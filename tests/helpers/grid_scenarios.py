@@ -17,8 +17,6 @@ from scenario_files import Entry, Words, is_scenario, numbers, read_entries, set
 import bamboo.plugins.production  # noqa: F401 - declares the settings
 from bamboo.core.errors import Fault
 from bamboo.core.tagging import ResourceType
-from bamboo.core.tunables import Numbers, known
-from bamboo.core.validation import guess
 from bamboo.plugins.contracts import QueueView, StorageView, TaskView
 from bamboo.plugins.grid import Activity, Amount, Beside, Grid, Inputs, Link, Work
 from bamboo.plugins.production.job_broker import GATES, Brokered, broker

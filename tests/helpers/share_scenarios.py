@@ -16,7 +16,7 @@ from bamboo.core.errors import Fault
 from bamboo.core.shares import UNDEFINED, Share, Turns, turns
 from bamboo.core.states import JobState
 from bamboo.server.share_order import ShareOrder
-from bamboo.sql import jobs, shares
+from bamboo.sql import claims, shares
 from bamboo.sql import tables as t
 
 SECTIONS = ("scenario", "manual", "shares", "running", "queued", "jobs", "pilot", "expect")
@@ -91,8 +91,8 @@ def play(data: Mapping[str, Any], engine: sa.Engine, clock: Clock) -> Served:
         standings = shares.standings(tx)
     order, now = ShareOrder(engine, clock)(HERE), clock()
     with engine.begin() as tx:
-        asked = jobs.Claim(queue=HERE, shares=order, **(data.get("pilot") or {}))
-        taken = jobs.claim(tx, asked, lease_until=now, now=now)
+        asked = claims.Claim(queue=HERE, shares=order, **(data.get("pilot") or {}))
+        taken = claims.claim(tx, asked, lease_until=now, now=now)
     got = taken[0] if taken else None
     targets = {one.share: one.target for one in standings}
     return Served(turns(standings), targets, got and got.gshare, got and names[got.pandaid])
