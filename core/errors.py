@@ -64,6 +64,16 @@ class NotAllowed(BambooError):
     status = 403
 
 
+class NeedsRole(NotAllowed):
+    """What is asked for is kept for a role, or for others; with everything that is wrong at once."""
+
+    code = "BAM-AUTH-004"
+
+    def __init__(self, what: str, faults: Sequence[Fault]) -> None:
+        super().__init__(f"{what}: " + "; ".join(str(fault) for fault in faults))
+        self.faults = tuple(faults)
+
+
 class BadState(BambooError):
     """The object is in a state in which this cannot be done."""
 

@@ -110,6 +110,8 @@ class ServerSection(Section):
     token_keys: str = ""  #: JWKS or PEM files, with commas between: public keys of whoever issues tokens
     token_issuer: str = ""  #: what `iss` of a token must be; empty: anything
     token_audience: str = ""  #: what `aud` of a token must have; empty: anything
+    user_labels: str = "user,panda,test"  #: what users may give as prodSourceLabel; others are for production
+    max_user_priority: int = 1100  #: of users' tasks, as `prun --priority` says (client protocol 7.4)
     secrets_key: str = ""  #: `file:PATH` or `env:NAME`: Fernet keys, one a line, the first encrypts; empty: no secrets
 
     @model_validator(mode="after")

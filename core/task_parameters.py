@@ -40,9 +40,9 @@ class TaskParameters(Model):
     """A task as submitted."""
 
     # Who and what
-    task_name: Name = Field(description="name of the task, normally that of its output container")
-    vo: Word = Field(description="organisation")
-    prod_source_label: Word = Field(description="activity: `user`, `managed`, `test`…")
+    task_name: Name = Field(description="name of the task, normally that of its output container, such as `user.alice.hello/`")
+    vo: Word = Field(description="organisation that the task belongs to, such as `bamboo`")
+    prod_source_label: Word = Field(description="activity: `user` for a task of yours, `managed` for production")
     unique_task_name: bool = Field(False, description="refuse the task when one of that name is still active")
     processing_type: Text = Field("", description="which program made the task")
     working_group: Text = Field("", description="group on whose behalf it runs")
@@ -254,7 +254,7 @@ class TaskParameters(Model):
         try:
             parameters = cls.model_validate(given)
         except ValidationError as error:
-            faults += faults_of(error, PREFIX)
+            faults += faults_of(error, PREFIX, cls)
             parameters, broken = _rest(given, error)
         faults += faults_in(parameters, broken)
         if faults:

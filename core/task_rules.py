@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from .errors import Fault
 from .task_pieces import PLACEHOLDER
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 MAX_JOBS = 1_000_000
 #: Placeholders that need no dataset; all others are streams, which an input item fills.
 NUMBERS = frozenset({"SN", "SN/P", "SURL", "MIDDLENAME", "SEQNUMBER", "SKIPEVENTS", "MAXEVENTS", "FIRSTEVENT"})
+#: What stands for the inputs in a user's command.
+INPUTS = re.compile(r"%(?:IN(?![A-Za-z0-9_])|\{IN\})")
 _DATASET = re.compile(r"[^\s,\x00-\x1f]{1,255}")
 _FILE_NAME = re.compile(r"[^\s,/\x00-\x1f]{1,255}")
 
@@ -90,6 +93,19 @@ def _placeholders(parameters: TaskParameters) -> Iterator[Fault]:
             yield Fault(
                 "task_parameters.sourceURL", f"missing, though {where} uses ${{SURL}}", "give the server's address"
             )
+
+
+def _unfilled(parameters: TaskParameters) -> Iterator[Fault]:
+    """`%IN` in a user's command, which the run transform fills, where there is nothing to fill it with.
+
+    Other words with a percent sign are left alone: `date +%F` means what it says.
+    """
+    if parameters.inputs or parameters.pfn_list or (parameters.trans_path and "runGen" not in parameters.trans_path):
+        return
+    for at, item in enumerate(parameters.job_parameters):
+        if item.type == "constant" and INPUTS.search(unquote(item.value)):
+            what = "the command has %IN, and the task has no input that could fill it"
+            yield Fault(f"task_parameters.jobParameters[{at}].value", what, "name an input dataset, or take %IN out")
 
 
 def _streams(parameters: TaskParameters) -> Iterator[Fault]:
@@ -203,6 +219,7 @@ RULES: tuple[tuple[frozenset[str], Callable[[TaskParameters], Iterator[Fault]]],
     (frozenset(), _datasets),
     (frozenset(), _output_names),
     (frozenset({"jobParameters", "sourceURL"}), _placeholders),
+    (frozenset({"jobParameters", "pfnList", "transPath"}), _unfilled),
     (frozenset(), _streams),
     (frozenset({"mergeOutput", "mergeSpec"}), _merging),
     (frozenset({"multiStepExec", "container_name"}), _steps),

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Response
 
-from ..core.errors import BambooError, Invalid
+from ..core.errors import BambooError, Invalid, NeedsRole
 
 
 def succeeded(data: Any = None, message: str = "", **more: Any) -> Response:
@@ -23,7 +23,7 @@ def said(text: str) -> Response:
 
 def refused(error: BambooError, request_id: str, data: Any = None, **more: Any) -> dict[str, Any]:
     """The body of an answer that says no: what happened, why, and what to do next."""
-    faults = error.faults if isinstance(error, Invalid) else ()
+    faults = error.faults if isinstance(error, Invalid | NeedsRole) else ()
     return {
         "success": False,
         "message": str(error),

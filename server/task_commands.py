@@ -13,12 +13,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.errors import BadState, Fault, Invalid
+from ..core.settings import ServerSection
 from ..core.states import TASKS, TaskState
 from ..core.task_parameters import KEYS, TaskParameters
 from ..core.validation import guess
 from ..sql import commands, task_queries
 from ..sql import tasks as tasks_sql
+from . import task_places
 from .identity import Caller
+from .task_rights import must_be_allowed
 
 _T = TaskState
 
@@ -74,13 +77,14 @@ def give(
     jeditaskid: int,
     *,
     caller: Caller,
+    section: ServerSection,
     now: datetime,
     request_id: str,
     parameters: Mapping[str, Any] | None = None,
 ) -> str:
     """Enter a command and return what to tell its giver. The same command twice is entered once.
 
-    Raises `NotFound`, `NotAllowed`, `BadState`, and `Invalid` when it brings parameters that the task cannot have.
+    Raises `NotFound`, `NotAllowed` (`NeedsRole` for new parameters), `BadState`, and `Invalid` when it brings parameters that the task cannot have.
     """
     verb, given = VERBS[verb_name], dict(parameters or {})
     task = tasks_sql.get_task(tx, jeditaskid, lock=True)
@@ -92,7 +96,9 @@ def give(
             hint=f"possible while it is {allowed}",
         )
     if given.get("new_parameters"):
-        _check_new_parameters(tx, jeditaskid, given["new_parameters"])
+        changed = _changed(tx, jeditaskid, given["new_parameters"])
+        must_be_allowed(changed, caller, section)
+        task_places.must_exist(tx, changed)
     if task_queries.is_queued(tx, jeditaskid, verb.command, given):
         return f"{verb_name} of task {jeditaskid} is queued already: {verb.effect}"
     commands.enqueue(
@@ -101,8 +107,8 @@ def give(
     return f"{verb_name} of task {jeditaskid} is queued: {verb.effect}"
 
 
-def _check_new_parameters(tx: sa.Connection, jeditaskid: int, new: Mapping[str, Any]) -> None:
-    """See to it that a task would still be valid with changed parameters, null removing one; raises `Invalid`."""
+def _changed(tx: sa.Connection, jeditaskid: int, new: Mapping[str, Any]) -> TaskParameters:
+    """What a task would be with changed parameters, null removing one; raises `Invalid` if it could not be run."""
     unknown = [
         Fault(f"new_parameters.{key[:80]}", "no such parameter", guess(key[:80], KEYS))
         for key in new
@@ -111,4 +117,4 @@ def _check_new_parameters(tx: sa.Connection, jeditaskid: int, new: Mapping[str, 
     if unknown:
         raise Invalid("the new parameters", unknown)
     stored = tasks_sql.get_parameters(tx, jeditaskid)
-    TaskParameters.parse({key: value for key, value in {**stored, **new}.items() if value is not None})
+    return TaskParameters.parse({key: value for key, value in {**stored, **new}.items() if value is not None})

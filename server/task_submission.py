@@ -14,6 +14,7 @@ from ..core.states import TASKS, TaskState
 from ..core.task_parameters import TaskParameters
 from ..sql import commands, task_queries
 from ..sql import tasks as tasks_sql
+from . import task_places
 from .identity import Caller
 
 DEFAULT_PRIORITY = 1000
@@ -78,7 +79,7 @@ class Entered:
 def enter(tx: sa.Connection, submission: Submission, *, now: datetime, request_id: str) -> Entered:
     """Enter a task, or have an older one of the same name run again; the repetition of a request changes nothing.
 
-    Raises `Duplicate` when a name that must be unique is in use, `Invalid` for an unknown parent.
+    Raises `Duplicate` when a name that must be unique is in use, `Invalid` for an unknown parent, queue or site.
     """
     parameters, user_name = submission.parameters, submission.caller.user_name
     if submission.idempotency_key:
@@ -86,6 +87,7 @@ def enter(tx: sa.Connection, submission: Submission, *, now: datetime, request_i
         known = tasks_sql.submitted_before(tx, user_name, submission.idempotency_key)
         if known is not None:
             return Entered(known)
+    task_places.must_exist(tx, parameters)
     _check_parent(tx, submission.parent_tid)
     if parameters.unique_task_name:
         namesake = _namesake(tx, parameters, user_name)

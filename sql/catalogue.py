@@ -24,6 +24,11 @@ def dataset_id(tx: sa.Connection, name: str) -> int:
     return int(found)
 
 
+def has_dataset(tx: sa.Connection, name: str) -> bool:
+    """Whether there is such a dataset."""
+    return tx.execute(sa.select(sets.c.dataset_id).where(sets.c.name == name.rstrip("/"))).first() is not None
+
+
 def ensure_dataset(tx: sa.Connection, name: str, *, user_name: str, now: datetime) -> int:
     """The id of a dataset, which is made if it is not there."""
     try:

@@ -14,6 +14,7 @@ from ..bodies import Body, Query, read_body, read_query
 from ..context import context
 from ..envelope import succeeded
 from ..identity import caller
+from ..name_spaces import must_hold
 
 routes = Blueprint("dataset", __name__)
 
@@ -71,7 +72,8 @@ def add_files() -> Response:
         for file in body.files
     ]
     with context().writing() as tx:
-        if body.create:
+        if body.create and not catalogue.has_dataset(tx, body.dataset):
+            must_hold(body.dataset, caller())
             dataset = catalogue.ensure_dataset(tx, body.dataset, user_name=caller().user_name, now=now)
         else:
             dataset = catalogue.dataset_id(tx, body.dataset)

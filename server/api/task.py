@@ -20,6 +20,7 @@ from ..envelope import said, succeeded
 from ..errors import answer
 from ..identity import caller
 from ..task_filters import parse_filters
+from ..task_rights import must_be_allowed
 from ..task_submission import Entered, Submission, enter
 
 routes = Blueprint("task", __name__)
@@ -112,6 +113,7 @@ def take_in(body: Submitted, idempotency_key: str | None = None) -> Entered:
     if parameters.use_secrets and context().secret_box is None:
         fault = Fault("task_parameters.useSecrets", "this server keeps no secrets", "submit the task without it")
         raise Invalid("the task cannot be run", [fault])
+    must_be_allowed(parameters, caller(), context().settings.server)
     submission = Submission(
         parameters=parameters,
         raw=body.task_parameters,
@@ -295,7 +297,14 @@ def give(verb: str, task_id: int, parameters: dict[str, Any] | None = None) -> s
     now, user = context().now(), caller()
     with context().writing() as tx:
         return task_commands.give(
-            tx, verb, task_id, caller=user, now=now, request_id=request_id(), parameters=parameters
+            tx,
+            verb,
+            task_id,
+            caller=user,
+            section=context().settings.server,
+            now=now,
+            request_id=request_id(),
+            parameters=parameters,
         )
 
 

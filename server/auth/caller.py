@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ...core.errors import NotAllowed
@@ -9,6 +10,8 @@ from ...core.errors import NotAllowed
 #: Roles that stand above the owners of things.
 ABOVE_OWNERS = frozenset({"production", "admin"})
 PILOTS = frozenset({"pilot", "admin"})
+#: What `bamboo` leaves out of a nickname.
+_UNFIT = re.compile(r"[^A-Za-z0-9_-]")
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,19 @@ class Caller:
     nickname: str = ""
     vo: str = ""
     groups: frozenset[str] = frozenset()
+
+    @property
+    def nicknames(self) -> frozenset[str]:
+        """The words after `user.` in the names of this caller's datasets.
+
+        Clients leave out of the nickname what names cannot have, or, told so by PANDA_NICKNAME_REPLACE, what is after
+        its `@` (client protocol 4.2). A token without a nickname leaves them the login name, which is not shown here:
+        the user name has to do then, in either spelling.
+        """
+        given = [self.nickname, self.nickname.partition("@")[0]]
+        if not self.nickname:
+            given = [self.user_name, self.user_name.lower()]
+        return frozenset(word for name in given for word in (name, _UNFIT.sub("", name)) if word)
 
     @property
     def is_user(self) -> bool:

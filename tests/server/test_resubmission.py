@@ -14,7 +14,7 @@ from bamboo.core.settings import Settings
 from bamboo.jedi.agents.task_commando import TaskCommando
 from bamboo.jedi.context import Context
 from bamboo.plugins.manager import Plugins
-from bamboo.sql import datasets, files, tasks
+from bamboo.sql import datasets, files, queues, tasks
 from bamboo.sql.tables import commands
 from bamboo.sql.tables import files as file_table
 
@@ -68,6 +68,8 @@ def test_a_task_that_is_over_runs_again(
     first = api.post("task/submit", captured())["data"]
     set_state(engine, first, state)
     give_inputs(engine, clock, first, bad={"status": "failed", "failed_attempts": 3}, good={"status": "finished"})
+    with engine.begin() as tx:
+        queues.set_queue(tx, "SITE_B", {}, now=clock())
     again = captured(nFilesPerJob=5, site="SITE_B", cliParams="prun again", taskType="anal", nEvents=None)
     answer = api.post("task/submit", again, Idempotency_Key="k2")
     assert answer["success"] and answer["data"] == first
@@ -102,14 +104,6 @@ def test_the_sandbox_may_change(api: Any, engine: sa.Engine, commando: TaskComma
         stored = tasks.get_parameters(tx, first)
     archives = [item["value"] for item in stored["jobParameters"] if str(item.get("value", "")).startswith("-a ")]
     assert archives == ["-a jobO.new.tar.gz"] and stored["sourceURL"] == "http://other:1"
-
-
-def test_a_group_task_has_one_name_for_all(api: Any, bob: Any, engine: sa.Engine) -> None:
-    first = api.post("task/submit", captured(official=True))["data"]
-    assert bob.post("task/submit", captured(official=True))["data"] == 2
-    set_state(engine, first, "finished")
-    assert bob.post("task/submit", captured(official=True))["status"] == 403
-    assert bob.post("task/submit", captured())["success"]
 
 
 def test_ordinary_users_have_one_priority(api: Any, engine: sa.Engine) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ def captured(name: str = "hello", **changes: Any) -> dict[str, Any]:
 def faults_of(raw: dict[str, Any]) -> dict[str, str]:
     with pytest.raises(Invalid) as refused:
         TaskParameters.parse(raw)
-    return {fault.where.removeprefix("task_parameters."): fault.what for fault in refused.value.faults}
+    return {fault.where.removeprefix("task_parameters."): f"{fault.what}; {fault.do}" for fault in refused.value.faults}
 
 
 def constant(value: str) -> dict[str, str]:
@@ -46,6 +47,32 @@ def test_a_hello_world() -> None:
     assert [item.value for item in parameters.outputs] == ["user.alice.$JEDITASKID._${SN/P}.x.txt"]
     assert parameters.log is not None and parameters.log.dataset == "user.alice.a2.log/"
     assert parameters.inputs == ()
+
+
+IN = constant(quote("wc %IN; date +%F"))
+
+
+@pytest.mark.parametrize("word", ["%IN", "%{IN}", "%IN,x", "a%IN"])
+def test_nothing_could_fill_the_inputs_of_the_command(word: str) -> None:
+    """Each job failed on it three times."""
+    told = faults_of(captured(jobParameters=[constant("-p"), constant(quote(f"wc {word}"))]))
+    assert told == {
+        "jobParameters[1].value": "the command has %IN, and the task has no input that could fill it;"
+        " name an input dataset, or take %IN out"
+    }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"jobParameters": [constant(quote("date +%F %INN %IN2 %IN_ %in"))]},
+        {"jobParameters": [IN], "transPath": "http://here/trf/own"},
+        {"jobParameters": [IN], "pfnList": ["a"]},
+        {"jobParameters": [IN, template("input", "${IN}")], "noInput": None},
+    ],
+)
+def test_other_words_of_the_command_are_left_alone(changes: dict[str, Any]) -> None:
+    assert TaskParameters.parse(captured(**changes))
 
 
 def test_inputs_and_their_streams() -> None:
@@ -78,24 +105,34 @@ def test_how_many_jobs_without_input(changes: dict[str, Any], n_jobs: int) -> No
     ("changes", "where", "what"),
     [
         ({"nFilesPerJb": 1}, "nFilesPerJb", "no such parameter"),
-        ({"nFilesPerJob": 0}, "nFilesPerJob", "greater than or equal to 1"),
-        ({"maxAttempt": 51}, "maxAttempt", "less than or equal to 50"),
+        ({"nFilesPerJob": "many"}, "nFilesPerJob", "'many' is no whole number; give one, such as 4: input files of a job"),
+        ({"mergeOutput": "perhaps"}, "mergeOutput", "is neither true nor false; give true or false: merge outputs"),
+        ({"maxWalltime": []}, "maxWalltime", "a list is no number; give one, such as 4.5: hours that a job may run"),
+        ({"jobParameters": "x"}, "jobParameters", "'x' is no list; put it in brackets: the pieces of a job's command"),
+        ({"log": 5}, "log", "5 is no object; give keys and values in braces: template of the log archive"),
+        ({"taskName": 5}, "taskName", "5 is no text; put it in quotes: name of the task"),
+        ({"vo": None}, "vo", "missing; add it: organisation that the task belongs to, such as `bamboo`"),
+        ({"prodSourceLabel": None}, "prodSourceLabel", "missing; add it: activity: `user` for a task of yours"),
+        ({"jobParameters": [{"type": "constant"}]}, "jobParameters[0].value", "missing; add it: text with placeholders"),
+        ({"buildSpec": {}}, "buildSpec.archiveName", "missing; add it: uploaded archive of sources"),
+        ({"nFilesPerJob": 0}, "nFilesPerJob", "0 is too small; give at least 1: input files of a job"),
+        ({"maxAttempt": 51}, "maxAttempt", "51 is too large; give at most 50"),
         ({"taskName": "x" * 256}, "taskName", "at most 255"),
-        ({"taskName": "a b"}, "taskName", "match pattern"),
-        ({"vo": "a/b"}, "vo", "match pattern"),
-        ({"prodSourceLabel": ""}, "prodSourceLabel", "at least 1"),
+        ({"taskName": "a b"}, "taskName", "has the wrong form; it has to match"),
+        ({"vo": "a/b"}, "vo", "has the wrong form; it has to match"),
+        ({"prodSourceLabel": ""}, "prodSourceLabel", "give at least 1"),
         ({"nEvents": 10**12, "nEventsPerJob": 1}, "nEvents", "makes 1000000000000 jobs"),
         ({"nEvents": None}, "jobParameters", "how many jobs"),
         ({"sourceURL": None}, "sourceURL", "${SURL}"),
-        ({"sourceURL": "ftp://x"}, "sourceURL", "match pattern"),
-        ({"jobParameters": [{"type": "odd", "value": ""}]}, "jobParameters[0].type", "'constant' or 'template'"),
+        ({"sourceURL": "ftp://x"}, "sourceURL", "has the wrong form; it has to match"),
+        ({"jobParameters": [{"type": "odd", "value": ""}]}, "jobParameters[0].type", "'odd' is no choice; give 'constant' or 'template'"),
         ({"jobParameters": [{"type": "template", "value": "x"}]}, "jobParameters[0].param_type", "missing"),
         ({"jobParameters": [constant("${NOBODY}")]}, "jobParameters[0].value", "nothing fills ${NOBODY}"),
         ({"jobParameters": [template("output", "x.txt")]}, "jobParameters[0].value", "same file"),
         ({"jobParameters": [template("output", "a,b${SN}")]}, "jobParameters[0].value", "no name for a file"),
         ({"jobParameters": [template("output", "a/${SN}")]}, "jobParameters[0].value", "no name for a file"),
         ({"jobParameters": [template("output", "${SN}", dataset="")]}, "jobParameters[0].dataset", "missing"),
-        ({"jobParameters": [template("output", "${SN}", datset="")]}, "jobParameters[0].datset", "not permitted"),
+        ({"jobParameters": [template("output", "${SN}", datset="")]}, "jobParameters[0].datset", "no such key; did you mean 'dataset'?"),
         ({"jobParameters": [template("input", "x")], "noInput": False}, "jobParameters[0].value", "no placeholder"),
         (
             {"jobParameters": [template("input", "${IN}", dataset=None)], "noInput": False},
@@ -114,7 +151,7 @@ def test_how_many_jobs_without_input(changes: dict[str, Any], n_jobs: int) -> No
 )
 def test_what_is_refused(changes: dict[str, Any], where: str, what: str) -> None:
     faults = faults_of(captured(**changes))
-    assert list(faults) == [where]
+    assert next(iter(faults)) == where and len({place.partition(".")[0] for place in faults}) == 1
     assert what in faults[where]
 
 
