@@ -71,6 +71,11 @@ class StateFolder:
             return 0
 
     @property
+    def demo_marker(self) -> Path:
+        """Says that all in here was made by `bamboo demo`, which may remove it again."""
+        return self.root / "made-by-demo"
+
+    @property
     def lock(self) -> Path:
         """Locked while a system runs here; stays when it ends."""
         return self.root / "lock"

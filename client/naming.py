@@ -25,10 +25,14 @@ def in_ds_name(out_ds: str) -> str:
     return f"{out_ds}.in"
 
 
-def out_ds_faults(out_ds: str, nickname: str) -> list[Fault]:
+def out_ds_faults(out_ds: str, nickname: str, *, official: bool = False) -> list[Fault]:
     """What is wrong with the name of an output dataset, by the rules of PanDA's client."""
     faults = []
-    if not out_ds.startswith(f"user.{nickname}.") or out_ds == f"user.{nickname}.":
+    if official:
+        if not re.fullmatch(r"group(\d\d)?\.[^.]+\..+", out_ds):
+            what = f"'{out_ds}' is not in the name space of a group"
+            faults.append(Fault("outDS", what, "begin it with group.GROUP., or leave --official out"))
+    elif not out_ds.startswith(f"user.{nickname}.") or out_ds == f"user.{nickname}.":
         what = f"'{out_ds}' is not in your name space"
         faults.append(Fault("outDS", what, f"begin it with user.{nickname}."))
     if bad := sorted({char for char in out_ds if char in FORBIDDEN or char.isspace()}):

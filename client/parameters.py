@@ -52,6 +52,7 @@ def task_parameters(spec: TaskSpec, *, archive: str, source_url: str) -> dict[st
         **given(noEmail=spec.no_email, skipScout=spec.skip_scout),
         "osInfo": platform.platform(),
         **given(noWaitParent=bool(spec.parent_task_id), disableAutoRetry=int(spec.disable_auto_retry)),
+        **given(official=spec.official, osMatching=spec.os_matching, avoidVP=spec.avoid_vp),
         **given(workingGroup=re.split(r"[.:]", spec.working_group)[0]),
         "nMaxFilesPerJob": spec.max_n_files_per_job,
         **given(fixedSandbox=archive if spec.use_new_code else ""),
@@ -68,7 +69,7 @@ def task_parameters(spec: TaskSpec, *, archive: str, source_url: str) -> dict[st
         "jobParameters": list(job_parameters(spec, archive)),
         **main_input(spec),
         **given(reuseSecOnDemand=bool(spec.secondary_dss)),
-        **given(useLocalIO=int(spec.force_staged)),
+        **access(spec),
         **build_parts(spec, archive),
         **merge_parts(spec, archive),
     }
@@ -95,6 +96,15 @@ def needs(spec: TaskSpec) -> dict[str, Any]:
         **optional("coreCount", spec.n_core if spec.n_core != 1 else None),
         **optional("maxCoreCount", spec.max_core),
     }
+
+
+def access(spec: TaskSpec) -> dict[str, Any]:
+    """How inputs are read: copied first, or over the network, or as the queue has it."""
+    copied = spec.force_staged or spec.transfer_type == "file"
+    over_the_network = spec.transfer_type == "direct" and not copied
+    return given(
+        useLocalIO=int(copied), allowInputLAN="only" if over_the_network else "", transferType=spec.transfer_type
+    )
 
 
 def main_input(spec: TaskSpec) -> dict[str, Any]:
@@ -135,6 +145,7 @@ def splitting_by_input(spec: TaskSpec) -> dict[str, Any]:
         **given(useRealNumEvents=bool(counts_events or spec.skip_empty_input)),
         **optional("nEventsPerJob", spec.n_events_per_job),
         **optional("nEventsPerFile", spec.n_events_per_file),
+        **optional("nEventsPerWorker", spec.n_events_per_worker),
         **optional("nEvents", n_events),
     }
 
@@ -174,6 +185,9 @@ def job_parameters(spec: TaskSpec, archive: str) -> Iterator[Item]:
     yield constant('-p "', padding=False)
     yield from command_items(spec.exec)
     yield constant('"')
+    if spec.db_release:
+        name = "DBR_LATEST" if spec.db_release == "LATEST" else spec.db_release.partition(":")[0]
+        yield {"type": "template", "param_type": "input", "value": "--dbrFile=${DBR}", "dataset": name}
     if spec.secondary_dss:
         gather_in = partial(new_container, spec) if spec.not_expand_sec_dss else None
         yield from secondary_items(

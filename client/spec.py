@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from ..core.errors import Fault, Invalid
+from .command_words import command_faults, doubtful_words
 from .naming import out_ds_faults, output_faults
 from .secondary import Secondary, secondary_faults
 
 MOST_ATTEMPTS = 50
+TRANSFER_TYPES = frozenset({"root", "direct", "davs", "file"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,7 @@ class TaskSpec:
     n_events: int | None = None
     n_events_per_job: int | None = None
     n_events_per_file: int | None = None
+    n_events_per_worker: int | None = None  #: events of a range: makes it a task of the event service (docs/events.md)
     n_skip_files: int | None = None  #: leave out the first files of the input
     match: tuple[str, ...] = ()  #: only inputs whose whole names match one of these: `*` any text, `?` any character
     anti_match: tuple[str, ...] = ()  #: no inputs with such names
@@ -40,6 +43,7 @@ class TaskSpec:
     use_num_files_in_sec_dss_as_ratio: bool = False  #: their `n_files` is for each main input, not for each job
     pfn_list: tuple[str, ...] = ()  #: addresses that go to the command as they are, in place of datasets
     skip_files_used_by: tuple[str, ...] = ()  #: tasks, by id or name, whose processed inputs are left out
+    db_release: str = ""  #: DATASET:FILE, or LATEST: each job gets the one file of it
     respect_lb: bool = False  #: keep luminosity blocks together
     max_n_files_per_job: int = 200
     max_attempt: int | None = None
@@ -80,6 +84,11 @@ class TaskSpec:
     skip_scout: bool = False  #: run all jobs at once, without trying a few first
     working_group: str = ""
     force_staged: bool = False  #: copy inputs before the command starts
+    transfer_type: str = ""  #: how inputs may be read: root, direct, davs, file, with commas; kept as information
+    avoid_vp: bool = False  #: no queues without storage of their own; kept as information
+    os_matching: bool = False  #: ask for the operating system of this machine; kept as information
+    official: bool = False  #: for a whole group, under a name of its; needs the role production
+    description_in_lfn: str = ""  #: does nothing, as in prun 2.2.0
     allow_task_duplication: bool = False  #: make a new task though there was one of this name
     use_new_code: bool = False  #: when a task of this name runs again, take this sandbox
     run_dir: str = "."  #: where in the sandbox the command runs
@@ -106,6 +115,20 @@ class TaskSpec:
         return bool(self.in_ds or self.pfn_list)
 
     @property
+    def streams(self) -> tuple[str, ...]:
+        """The inputs that %-words of the command stand for."""
+        return (*(["IN"] if self.reads_main else []), *(stream.name for stream in self.secondary_dss))
+
+    def doubts(self) -> list[str]:
+        """What is probably not meant, though it can be run."""
+        told = ", ".join(f"%{name}" for name in self.streams) or "none"
+        words = doubtful_words(self.exec, self.streams)
+        doubts = [f"%{word} in the command stands for nothing and stays as it is (inputs: {told})" for word in words]
+        if self.description_in_lfn:
+            doubts.append("--descriptionInLFN does nothing, as in prun 2.2.0: put the text into the names of --outputs")
+        return doubts
+
+    @property
     def nth_field(self) -> str:
         """Which fields of the names of inputs go into the names of outputs."""
         return self.add_nth_field_of_in_file_to_lfn or self.add_nth_field_of_in_ds_to_lfn
@@ -114,7 +137,7 @@ class TaskSpec:
         """Raise `Invalid` with everything that is wrong."""
         if faults := [
             *self._faults(),
-            *out_ds_faults(self.out_ds, nickname),
+            *out_ds_faults(self.out_ds, nickname, official=self.official),
             *output_faults(self.outputs, self.out_ds),
         ]:
             raise Invalid("this task cannot be submitted", faults)
@@ -122,6 +145,7 @@ class TaskSpec:
     def _faults(self) -> Iterator[Fault]:
         if not self.exec.strip():
             yield Fault("exec", "there is no command", "give what every job has to run")
+        yield from command_faults(self.exec, self.streams)
         for name in ("exec", "bexec"):
             if not re.sub(r"[\n\t]", "", getattr(self, name)).isprintable():
                 yield Fault(name, "it contains control characters", "remove them")
@@ -163,7 +187,23 @@ class TaskSpec:
         for address in self.pfn_list:
             if not address or any(char.isspace() or char == "," for char in address):
                 yield Fault("pfnList", f"'{address}' is no address", "one a line, without blanks and commas")
+        if self.db_release and self.db_release != "LATEST" and not re.fullmatch(r"[^\s,:]+:[^\s,:]+", self.db_release):
+            yield Fault("dbRelease", f"'{self.db_release}' is neither LATEST nor DATASET:FILE", "write it like that")
+        if unknown := sorted({*filter(None, self.transfer_type.split(","))} - TRANSFER_TYPES):
+            yield Fault("transferType", f"there is no {unknown[0]}", f"give {', '.join(sorted(TRANSFER_TYPES))}")
         yield from secondary_faults(self.secondary_dss, main_stream=self.reads_main)
+        yield from self._event_service_faults()
+
+    def _event_service_faults(self) -> Iterator[Fault]:
+        """What does not go with ranges of events (docs/events.md)."""
+        if self.n_events_per_worker is None:
+            return
+        if not self.merge_output:
+            yield Fault("nEventsPerWorker", "each range makes files of its own", "add --mergeOutput")
+        if self.n_events_per_job is not None:
+            yield Fault("nEventsPerJob", "a job of the event service has all events of a file", "leave it out")
+        if self.n_files_per_job not in (None, 1):
+            yield Fault("nFilesPerJob", "a job of the event service has one file", "leave it out")
 
     def _side_job_faults(self) -> Iterator[Fault]:
         """What is wrong with the build, the merging, the image."""
@@ -193,6 +233,7 @@ POSITIVE = (
     "n_events",
     "n_events_per_job",
     "n_events_per_file",
+    "n_events_per_worker",
     "n_skip_files",
     "max_n_files_per_job",
     "max_attempt",
@@ -215,6 +256,7 @@ NEEDS_DATASET = (
     "not_expand_in_ds",
     "use_log_as_input",
     "skip_files_used_by",
+    "n_events_per_worker",
     "respect_lb",
     "add_nth_field_of_in_ds_to_lfn",
     "add_nth_field_of_in_file_to_lfn",
@@ -232,6 +274,8 @@ CAMEL_CASE = {
     "not_expand_sec_dss": "notExpandSecDSs",
     "use_num_files_in_sec_dss_as_ratio": "useNumFilesInSecDSsAsRatio",
     "respect_lb": "respectLB",
+    "avoid_vp": "avoidVP",
+    "description_in_lfn": "descriptionInLFN",
     "add_nth_field_of_in_ds_to_lfn": "addNthFieldOfInDSToLFN",
     "add_nth_field_of_in_file_to_lfn": "addNthFieldOfInFileToLFN",
     "memory_mb": "memory",

@@ -40,7 +40,9 @@ class TaskParameters(Model):
     """A task as submitted."""
 
     # Who and what
-    task_name: Name = Field(description="name of the task, normally that of its output container, such as `user.alice.hello/`")
+    task_name: Name = Field(
+        description="name of the task, normally that of its output container, such as `user.alice.hello/`"
+    )
     vo: Word = Field(description="organisation that the task belongs to, such as `bamboo`")
     prod_source_label: Word = Field(description="activity: `user` for a task of yours, `managed` for production")
     unique_task_name: bool = Field(False, description="refuse the task when one of that name is still active")

@@ -65,7 +65,9 @@ def _known(model: type[BaseModel] | None, places: Sequence[int | str]) -> tuple[
     """What the field at a place is for, in the words of its description, and which keys there are beside it."""
     meaning, keys = "", list[str]()
     for place in (place for place in places if isinstance(place, str)):
-        fields = {str(field.validation_alias or name): field for name, field in model.model_fields.items()} if model else {}
+        fields = (
+            {str(field.validation_alias or name): field for name, field in model.model_fields.items()} if model else {}
+        )
         meaning, keys = "", list(fields)
         if place in fields:
             meaning, model = fields[place].description or "", _model_in(fields[place].annotation)

@@ -84,7 +84,7 @@ def give(
 ) -> str:
     """Enter a command and return what to tell its giver. The same command twice is entered once.
 
-    Raises `NotFound`, `NotAllowed` (`NeedsRole` for new parameters), `BadState`, and `Invalid` when it brings parameters that the task cannot have.
+    Raises `NotFound`, `NotAllowed`, `BadState`, and, for parameters that it brings, `NeedsRole` and `Invalid`.
     """
     verb, given = VERBS[verb_name], dict(parameters or {})
     task = tasks_sql.get_task(tx, jeditaskid, lock=True)

@@ -16,7 +16,7 @@ from .name_spaces import faults_of_names
 
 ROLE = "production"
 HOW_TO_GET_IT = (
-    f"ask your administrators for a token whose groups give it; on your own machine eval \"$(bamboo client env)\", or "
+    f'ask your administrators for a token whose groups give it; on your own machine eval "$(bamboo client env)", or '
     f"`bamboo client token --role {ROLE}`"
 )
 

@@ -27,7 +27,7 @@ from ..system import Plan, System, embedded_postgres
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("bamboo-demo"),
     show_default=True,
-    help="Folder for everything the demo makes; it is emptied first.",
+    help="Folder for everything the demo makes; what an earlier demo left there is removed first.",
 )
 @click.option("--postgres", is_flag=True, help="On an embedded PostgreSQL instead of SQLite (extra `postgres`).")
 @click.option("--pilots", default=2, show_default=True, type=click.IntRange(1, 64), help="Local pilots.")
@@ -46,7 +46,9 @@ def demo(in_folder: Path | None, state: Path, postgres: bool, pilots: int, port:
     with interruptible(), ExitStack() as stack:
         try:
             stack.enter_context(folder.held())
+            _refuse_other_things(folder)  # once more, now that nobody else is in it
             _empty(folder)
+            folder.demo_marker.touch()
             url = stack.enter_context(embedded_postgres(folder.postgres)) if postgres else folder.sqlite_url
             system = System(Plan(folder, url, port=port, n_pilots=pilots))
             stack.callback(system.stop)
@@ -87,18 +89,24 @@ def _print_table(counted: Counted) -> None:
 
 
 def _refuse_other_things(folder: StateFolder) -> None:
-    """Refuse a folder that holds anything but what an earlier demo left."""
+    """Refuse a folder that holds anything but what an earlier demo left: a system of a user's looks alike."""
     ours = {"bamboo.db", "bamboo.db-wal", "bamboo.db-shm", "cache", "storage", "logs", "pilots", "postgres", "outputs"}
     ours |= {"auth", "client", "url", folder.lock.name, CACHE_TAG}
-    foreign = sorted({path.name for path in folder.root.iterdir()} - ours) if folder.root.exists() else []
-    if foreign:
+    ours |= {folder.demo_marker.name}
+    names = {path.name for path in folder.root.iterdir()} if folder.root.exists() else set()
+    if names - {folder.lock.name} and not folder.demo_marker.exists():
+        raise click.UsageError(
+            f"{folder.root} was not made by bamboo demo, which empties its folder first: name another --state folder, "
+            "or remove this one yourself if nothing in it is needed"
+        )
+    if foreign := sorted(names - ours):
         raise click.UsageError(f"{folder.root} holds other things, such as {foreign[0]}: name another --state folder")
 
 
 def _empty(folder: StateFolder) -> None:
-    """Remove what an earlier demo left, but for the lock, which we hold."""
+    """Remove what an earlier demo left, but for the lock, which we hold, and the marker, in case we are stopped."""
     for path in folder.root.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
-        elif path != folder.lock:
+        elif path not in (folder.lock, folder.demo_marker):
             path.unlink()

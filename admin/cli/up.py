@@ -53,6 +53,7 @@ def up(
     with interruptible(), ExitStack() as stack:
         try:
             stack.enter_context(folder.held())
+            folder.demo_marker.unlink(missing_ok=True)  # from here on there are things of users in it
             folder.make()
             url = db_url or (stack.enter_context(embedded_postgres(folder.postgres)) if postgres else folder.sqlite_url)
             system = System(Plan(folder, url, host, port, pilots, workers, only_tokens))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,22 +59,28 @@ def run(client: Client, out: Output, **given: Any) -> None:
     """
     from ..submission import Submission
 
-    submission = Submission(client, spec_of(given), rules=rules_of(given), in_files=commas(given["in_files"]))
-    tell_left_out(submission)
+    rules, in_files = rules_of(given), commas(given["in_files"])
+    submissions = [Submission(client, spec, rules=rules, in_files=in_files) for spec in specs_of(given)]
+    tell_left_out(submissions[0])
+    for doubt in dict.fromkeys(doubt for submission in submissions for doubt in submission.spec.doubts()):
+        note(f"warning: {doubt}")
     if given["no_submit"] or given["dry_run"]:
-        parameters = submission.parameters(submission.new_archive_name())
-        dump(given, submission, parameters)
-        tell_unsent(submission, parameters, out)
+        show_unsent(given, submissions, out)
         return
-    sent = send(given, submission)
-    tell_sent(sent, submission.spec, out, watching=given["watch"])
+    sent = send_all(given, submissions, out)
     if given["watch"]:
-        info = follow_to_end(Task(client, sent.task_id))
+        infos = [follow_to_end(Task(client, each.task_id)) for each in sent]
         if out.as_json:
-            out.json(info.row)
+            out.json(one_or_all([info.row for info in infos]))
         elif not out.quiet:
-            tell_end(info)
-        click.get_current_context().exit(exit_of_task(info))
+            for info in infos:
+                tell_end(info)
+        click.get_current_context().exit(max(map(exit_of_task, infos)))
+
+
+def one_or_all(rows: Sequence[Any]) -> Any:
+    """The only row by itself, or the list of several."""
+    return rows[0] if len(rows) == 1 else rows
 
 
 def rules_of(given: Mapping[str, Any]) -> SandboxRules:
@@ -86,6 +92,15 @@ def rules_of(given: Mapping[str, Any]) -> SandboxRules:
         do = "go to the directory of your files, or say --workDir"
         raise Invalid("sandbox", [Fault("workDir", "this is your home directory", do)])
     return SandboxRules(work_dir=work_dir, always=commas(given["ext_file"]), never=commas(given["exclude_file"]))
+
+
+def specs_of(given: Mapping[str, Any]) -> list[TaskSpec]:
+    """The tasks to submit: one, or one for each pair of --inOutDsJson."""
+    from ..bulk import parse_pairs
+    from ..bulk import specs_of as specs_of_pairs
+
+    spec = spec_of(given)
+    return specs_of_pairs(spec, parse_pairs(given["in_out_ds_json"].read())) if given["in_out_ds_json"] else [spec]
 
 
 def spec_of(given: Mapping[str, Any]) -> TaskSpec:
@@ -109,33 +124,53 @@ def spec_of(given: Mapping[str, Any]) -> TaskSpec:
     return TaskSpec(**chosen, cli_params=shlex.join(["bamboo", *sys.argv[1:]]))
 
 
-def send(given: Mapping[str, Any], submission: Submission) -> Submitted:
-    """Submit. The outcome goes to --dumpJson, whatever it is."""
+def send_all(given: Mapping[str, Any], submissions: Sequence[Submission], out: Output) -> list[Submitted]:
+    """Submit one after the other, telling each. The outcome goes to --dumpJson, whatever it is."""
+    sent: list[Submitted] = []
+    results: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     try:
-        sent = submission.send()
-    except BambooError as error:
-        dump(given, submission, submission.sent, code=error.code, message=error.message)
-        raise
-    message = sent.message if sent.again else f"succeeded. new jediTaskID={sent.task_id}"
-    dump(given, submission, submission.sent, task_id=sent.task_id, message=message)
+        for submission in submissions:
+            try:
+                sent.append(submission.send())
+            except BambooError as error:
+                results.append(result(submission, code=error.code, message=error.message))
+                raise
+            told = sent[-1].message if sent[-1].again else f"succeeded. new jediTaskID={sent[-1].task_id}"
+            results.append(result(submission, task_id=sent[-1].task_id, message=told))
+            rows.append(tell_sent(sent[-1], submission.spec, out, watching=given["watch"]))
+    finally:
+        dump(given, submissions[len(results) - 1].sent if results else {}, results)
+        if out.as_json and rows and not given["watch"]:
+            out.json(rows[0] if len(submissions) == 1 else rows)
     return sent
 
 
-def dump(
-    given: Mapping[str, Any],
-    submission: Submission,
-    parameters: Mapping[str, Any],
-    *,
-    task_id: int | None = None,
-    code: str | int = 0,
-    message: str = "",
-) -> None:
-    """Write the files of --dumpTaskParams and --dumpJson, in prun's form."""
+def result(
+    submission: Submission, *, task_id: int | None = None, code: str | int = 0, message: str = ""
+) -> dict[str, Any]:
+    """What became of a task, for --dumpJson."""
+    return {**asdict(submission.spec), "returnCode": code, "returnOut": message, "jediTaskID": task_id}
+
+
+def dump(given: Mapping[str, Any], parameters: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> None:
+    """Write the files of --dumpTaskParams (the last task's) and --dumpJson, in prun's form."""
     if path := given["dump_task_params"]:
         path.write_text(json.dumps(parameters, indent=2) + "\n")
     if path := given["dump_json"]:
-        result = {**asdict(submission.spec), "returnCode": code, "returnOut": message, "jediTaskID": task_id}
-        path.write_text(json.dumps([result], indent=2) + "\n")
+        numbered = [{**each, "bulkSeqNumber": at} for at, each in enumerate(results)] if len(results) > 1 else results
+        path.write_text(json.dumps(numbered, indent=2) + "\n")
+
+
+def show_unsent(given: Mapping[str, Any], submissions: Sequence[Submission], out: Output) -> None:
+    """Say what would have been sent, and write it where it was asked for."""
+    every = [submission.parameters(submission.new_archive_name()) for submission in submissions]
+    dump(given, every[-1], [result(submission) for submission in submissions])
+    if out.as_json:
+        out.json(one_or_all(every))
+        return
+    for submission, parameters in zip(submissions, every, strict=True):
+        tell_unsent(submission, parameters)
 
 
 def tell_left_out(submission: Submission) -> None:
@@ -144,11 +179,8 @@ def tell_left_out(submission: Submission) -> None:
         note(f"left out {left.name}: {left.why} (--extFile takes it along)")
 
 
-def tell_unsent(submission: Submission, parameters: Mapping[str, Any], out: Output) -> None:
+def tell_unsent(submission: Submission, parameters: Mapping[str, Any]) -> None:
     """Say what would have been sent."""
-    if out.as_json:
-        out.json(parameters)
-        return
     spec, collection = submission.spec, submission.collection
     say(f"task       {spec.out_ds}/ (not submitted)")
     if collection:
@@ -172,8 +204,8 @@ def tell_unsent(submission: Submission, parameters: Mapping[str, Any], out: Outp
         say(f"output     {output.local} → {output.dataset}")
 
 
-def tell_sent(sent: Submitted, spec: TaskSpec, out: Output, *, watching: bool) -> None:
-    """Say which task it has become, or which old one goes on, and what to do next."""
+def tell_sent(sent: Submitted, spec: TaskSpec, out: Output, *, watching: bool) -> dict[str, Any]:
+    """Say which task it has become, or which old one goes on, and what to do next; returns it as a row for --json."""
     task_id = sent.task_id
     if sent.again:
         note(
@@ -182,13 +214,10 @@ def tell_sent(sent: Submitted, spec: TaskSpec, out: Output, *, watching: bool) -
         )
     if out.quiet:
         say(task_id)
-    elif out.as_json:
-        if not watching:
-            datasets = [output.dataset for output in parse_outputs(spec.outputs, spec.out_ds)]
-            again = {"takenUpAgain": True} if sent.again else {}
-            row = {"jediTaskID": task_id, "taskName": f"{spec.out_ds}/", "inDS": list(spec.in_ds), "outputs": datasets}
-            out.json(row | again)
-    else:
+    elif not out.as_json:
         say(f"task {task_id} {'taken up again' if sent.again else 'submitted'} as {spec.out_ds}/")
     if not watching and not out.quiet:
         note(f"next: bamboo task wait {task_id}   bamboo task show {task_id}   bamboo task outputs {task_id} --dest .")
+    datasets = [output.dataset for output in parse_outputs(spec.outputs, spec.out_ds)]
+    again = {"takenUpAgain": True} if sent.again else {}
+    return {"jediTaskID": task_id, "taskName": f"{spec.out_ds}/", "inDS": list(spec.in_ds), "outputs": datasets} | again

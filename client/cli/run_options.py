@@ -50,6 +50,7 @@ def _work(command: F) -> F:
             "addNthFieldOfInDSToLFN", default="", metavar="N,…", help="These fields of inDS go into names of outputs."
         ),
         prun_option("addNthFieldOfInFileToLFN", default="", metavar="N,…", help="The same, of the first input file."),
+        prun_option("descriptionInLFN", default="", metavar="TEXT", help="Taken and passed over, as prun 2.2.0 does."),
         flag("noSeparateLog", "Keep no logs."),
         flag("execWithRealFileNames", "In COMMAND, write outputs under the names that they are kept under."),
         prun_option("allowNoOutput", metavar="PATTERN,…", help="These outputs may be missing: regular expressions."),
@@ -73,6 +74,11 @@ def _splitting(command: F) -> F:
         prun_option("nEvents", type=COUNT, help="Events to process or to make."),
         prun_option("nEventsPerJob", type=COUNT, help="Events for each job."),
         prun_option("nEventsPerFile", type=COUNT, help="Events in each input."),
+        prun_option(
+            "nEventsPerWorker",
+            type=COUNT,
+            help="Hand out so many events at a time: the event service, with --mergeOutput.",
+        ),
         prun_option("maxNFilesPerJob", type=COUNT, default=200, show_default=True, help="Most inputs for one job."),
         prun_option("maxAttempt", type=click.IntRange(1, 50), help="How often each input is tried."),
     )
@@ -92,6 +98,9 @@ def _choosing(command: F) -> F:
         flag("respectLB", "Keep luminosity blocks together."),
         prun_option("writeInputToTxt", metavar="IN:FILE", help="Have the names of inputs written to a file."),
         flag("forceStaged", "Copy the inputs before the command starts."),
+        prun_option(
+            "transferType", default="", metavar="TYPE,…", help="How inputs may be read: root, direct, davs, file."
+        ),
     )
 
 
@@ -103,6 +112,12 @@ def _more_inputs(command: F) -> F:
         prun_option("reusableSecondary", metavar="STREAM,…", help="Begin these again when they are used up."),
         flag("useNumFilesInSecDSsAsRatio", "N is for each main input, not for each job."),
         flag("notExpandSecDSs", "The same as --notExpandInDS for secondary datasets."),
+        prun_option(
+            "dbRelease", default="", metavar="DATASET:FILE", help="A database release for each job; or LATEST."
+        ),
+        prun_option(
+            "inOutDsJson", type=click.File(), help='A task for each pair of this file: [{"inDS": …, "outDS": …}].'
+        ),
     )
 
 
@@ -133,6 +148,8 @@ def _needs(command: F) -> F:
         prun_option("outDiskCount", type=COUNT, metavar="KB", help="Output for each MB of input."),
         prun_option("architecture", default="", help="The platform that the jobs need."),
         prun_option("site", metavar="NAME,…", help="Run there only."),
+        flag("avoidVP", "Ask for no queues without storage of their own; kept as information."),
+        flag("osMatching", "Ask for the operating system of this machine; kept as information."),
         prun_option("excludedSite", metavar="NAME,…", help="Do not run there; * stands for anything."),
     )
 
@@ -142,6 +159,7 @@ def _running(command: F) -> F:
         command,
         prun_option("priority", type=int, help="Order among your own tasks."),
         prun_option("vo", default="bamboo", show_default=True, help="The organisation the task belongs to."),
+        flag("official", "For a group: outputs under group.GROUP.; needs the role production."),
         prun_option("workingGroup", metavar="GROUP", help="Work for this group."),
         flag("useSecrets", "Give the jobs your secrets: see `bamboo secret`."),
         prun_option(

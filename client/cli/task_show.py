@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from ...core.states import TASKS, TaskState
-from ..text import count_text, printable
+from ..text import printable
+from .causes import print_errors
 from .options import connected, formatted, ids_argument, watch_option
 from .output import Column, Output, cell_text, heading, say, table
 from .watching import repeat
 
 if TYPE_CHECKING:
     from ..api import Client
-    from ..model import Decision, ErrorGroup, Notification, TaskInfo
+    from ..model import Decision, Notification, TaskInfo
 
 DATASETS = (
     Column("TYPE", lambda dataset: dataset.type),
@@ -143,22 +144,3 @@ def _untold(end: Notification) -> str:
     if end.delivery == "given_up":
         return f"given up{tried}"
     return f"waiting{tried}" + (f", next at {cell_text(end.next_try)}" if end.next_try else "")
-
-
-def print_errors(info: TaskInfo) -> None:
-    """The causes of failures, the most frequent first."""
-    if info.errors:
-        heading("Errors")
-        for group in info.errors:
-            print_error(group)
-
-
-def print_error(group: ErrorGroup) -> None:
-    """One cause of failures: how many jobs, what it said, who must act if that is known, where to look."""
-    actor = f" [{group.who} must act]" if group.who else ""
-    diag = f": {group.diag}" if group.diag else ""
-    say(f"{count_text(group.count, 'job')}: {group.source} {group.code}{diag}{actor}")
-    if group.meaning:
-        say(f"    means: {group.meaning}")
-    if group.example_job:
-        say(f"    see: bamboo job show {group.example_job}   bamboo job log {group.example_job}")

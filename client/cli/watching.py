@@ -14,9 +14,11 @@ from ..model import TaskInfo
 from ..progress import Progress
 from ..task import Task
 from ..text import duration_text, printable
+from .causes import print_errors
 from .exits import Exit
 from .output import note, say
 
+CAUSES_AT_END = 3
 Follower = Callable[[TaskInfo], None]
 
 
@@ -92,12 +94,15 @@ def follow_to_end(task: Task, timeout_seconds: float | None = None) -> TaskInfo:
 
 
 def tell_end(info: TaskInfo) -> None:
-    """Say how a task ended, and where to look next."""
+    """Say how a task ended, what its jobs failed on, and where to look next."""
     say(f"task {info.task_id} {info.state}")
     if info.is_success:
         note(f"next: bamboo task outputs {info.task_id} --dest .")
     else:
-        note(f"next: bamboo task show {info.task_id}   bamboo task logs {info.task_id}")
+        if info.error:
+            say(f"reason     {info.error}")
+        print_errors(info, most=CAUSES_AT_END)
+        note(f"next: bamboo why {info.task_id}   bamboo task show {info.task_id}   bamboo task logs {info.task_id}")
 
 
 def exit_of_task(info: TaskInfo) -> Exit:

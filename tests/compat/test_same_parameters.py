@@ -74,6 +74,19 @@ ASKED = {
         *(*HELLO, "--noBuild", "--useSecrets", "--noEmail", "--expertOnly_skipScout", "--disableAutoRetry"),
         *("--workingGroup", "higgs.ww", "--noLoopingCheck", "--debugMode", "--allowTaskDuplication"),
     ),
+    "database release": (*READS, "--noBuild", "--dbRelease", "ddo.000001.v5:DBRelease-5.tar.gz", "--avoidVP"),
+    "latest database release": (
+        *(*HELLO, "--noBuild", "--dbRelease", "LATEST", "--secondaryDSs", "IN2:1:user.alice.mb", "--osMatching"),
+    ),
+    "ways to read": (*READS, "--noBuild", "--transferType", "root,davs"),
+    "read in place": (*READS, "--noBuild", "--transferType", "direct"),
+    "copied by transfer type": (*READS, "--noBuild", "--transferType", "file"),
+    "copied against the transfer type": (*READS, "--noBuild", "--transferType", "direct", "--forceStaged"),
+    "for a group": (
+        *(*HELLO, "--noBuild", "--official", "--outDS", "group.cms.same", "--mergeOutput"),
+        *("--workingGroup", "cms", "--descriptionInLFN", "nothing"),
+    ),
+    "datasets by a file": (*READS[:2], *READS[4:], "--noBuild", "--inOutDsJson", "pairs.json"),
     "below the work directory": (*HELLO, "--bexec", "make", "--mergeOutput", "--workDir", ".."),
 }
 #: Random, or of the program: the name of the archive, the dataset to gather in, who asks.
@@ -86,12 +99,13 @@ def work_dir(tmp_path: Path) -> Path:
     folder = tmp_path / "files" / "work"
     folder.mkdir(parents=True)
     (folder / "list.txt").write_text("two.root\n\none.root\n")
+    (folder / "pairs.json").write_text('[{"inDS": "user.alice.a,user.alice.b/", "outDS": "user.alice.same"}]')
     return folder
 
 
 def of_prun(options: tuple[str, ...], work_dir: Path, into: Path) -> dict[str, Any]:
     programs = program_folder(f"panda-client-{NEWEST_CLIENT}")
-    claims = {"name": "Alice Example", "preferred_username": "alice"}
+    claims = {"name": "Alice Example", "preferred_username": "alice", "groups": ["cms/production"]}
     token = ".".join(urlsafe_b64encode(json.dumps(part).encode()).decode() for part in ({"alg": "none"}, claims))
     environ = {
         **dict.fromkeys(("PANDA_URL", "PANDA_URL_SSL", "PANDACACHE_URL"), f"{SERVER}/server/panda"),
@@ -145,7 +159,8 @@ def plain(parameters: dict[str, Any]) -> Any:
 def test_the_same_options_ask_for_the_same(
     options: tuple[str, ...], work_dir: Path, tmp_path: Path, of_ours: Callable[..., dict[str, Any]]
 ) -> None:
-    options = ("--outDS", "user.alice.same", "--vo", "bamboo", *options)
+    named = () if "--inOutDsJson" in options else ("--outDS", "user.alice.same")
+    options = (*named, "--vo", "bamboo", *options)
     theirs = of_prun(options, work_dir, tmp_path / "theirs.json")
     ours = of_ours(options, work_dir, tmp_path / "ours.json")
     assert plain(ours) == plain(theirs)

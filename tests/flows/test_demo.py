@@ -85,6 +85,26 @@ def test_a_foreign_folder_is_not_emptied(tmp_path: Path, inputs: Path) -> None:
     assert len([path for path in inputs.rglob("*") if path.is_file()]) == N_FILES
 
 
+@pytest.mark.parametrize("was_a_demo", [False, True])
+def test_what_users_did_in_a_state_folder_is_not_lost(tmp_path: Path, inputs: Path, was_a_demo: bool) -> None:
+    """A demo emptied the folder of a `bamboo up` that was stopped, with the tasks in it and their outputs."""
+    state = tmp_path / "state"
+    state.mkdir()
+    if was_a_demo:
+        (state / "made-by-demo").touch()
+    with (tmp_path / "up.out").open("wb") as sink:
+        command = [sys.executable, "-m", "bamboo", "up", "--state", str(state), "--port", "0", "--pilots", "0"]
+        up = subprocess.Popen(command, stdout=sink, stderr=sink, start_new_session=True)
+    try:
+        eventually(lambda: "is up at" in (tmp_path / "up.out").read_text(), "the system to be up")
+    finally:
+        up.terminate()
+        up.wait(STOP_SECONDS)
+    assert run(tmp_path, "--in", str(inputs), "--state", str(state)) == 2
+    assert "was not made by bamboo demo" in " ".join(told(tmp_path).split())
+    assert (state / "bamboo.db").stat().st_size > 0
+
+
 @pytest.mark.parametrize("what", ["missing", "empty", "file"])
 def test_inputs_that_are_none_are_refused(tmp_path: Path, what: str) -> None:
     (tmp_path / "empty").mkdir()

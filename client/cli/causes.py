@@ -1,0 +1,32 @@
+"""Why jobs of a task failed, on the screen: grouped by cause, each with a job to look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..text import count_text
+from .output import heading, say
+
+if TYPE_CHECKING:
+    from ..model import ErrorGroup, TaskInfo
+
+
+def print_errors(info: TaskInfo, most: int | None = None) -> None:
+    """The causes of failures, the most frequent first, or the `most` frequent ones."""
+    if info.errors:
+        heading("Errors")
+        for group in info.errors[:most]:
+            print_error(group)
+        if most is not None and len(info.errors) > most:
+            say(f"… and {count_text(len(info.errors) - most, 'more cause')}: bamboo task show {info.task_id}")
+
+
+def print_error(group: ErrorGroup) -> None:
+    """One cause of failures: how many jobs, what it said, who must act if that is known, where to look."""
+    actor = f" [{group.who} must act]" if group.who else ""
+    diag = f": {group.diag}" if group.diag else ""
+    say(f"{count_text(group.count, 'job')}: {group.source} {group.code}{diag}{actor}")
+    if group.meaning:
+        say(f"    means: {group.meaning}")
+    if group.example_job:
+        say(f"    see: bamboo job show {group.example_job}   bamboo job log {group.example_job}")
