@@ -15,14 +15,16 @@ import sqlalchemy as sa
 
 from ..core.event_service import After, RangesAtEnd, end_of_job
 from ..core.job_errors import RANGES_LEFT
-from ..core.states import QUEUED, EventState, InputFileState, JobState, OutputFileState
+from ..core.states import QUEUED, EventState, InputFileState, JobState, OutputFileState, TaskState
 from .jobs import batches
-from .tables import datasets, events, files, job_files, jobs
+from .tables import datasets, events, files, job_files, jobs, tasks
 
 if TYPE_CHECKING:
     from .accounting import Ending
 
 _AT_WORK = (EventState.SENT, EventState.RUNNING)
+#: Tasks that get no new jobs: what is done of a file is merged with its last one.
+_ENDING = (TaskState.FINISHING, TaskState.PASSED)
 _MADE = ("lfn", "scope", "guid", "size_bytes", "checksum", "url", "storage")
 
 
@@ -48,7 +50,8 @@ def _decided(tx: sa.Connection, ending: Ending, file: Any) -> Ending:
     ranges = _at_end(rows, ending.job.pandaid, free)
     has_attempts = file.failed_attempts + (0 if free else 1) < file.max_attempt
     refused = ending.to is JobState.FAILED and has_attempts and not ending.give_back.get(file.fileid, True)
-    after = end_of_job(ranges, may_try_again=not refused, file_has_attempts=has_attempts)
+    may_try_again = not refused and file.task_status not in _ENDING
+    after = end_of_job(ranges, may_try_again=may_try_again, file_has_attempts=has_attempts)
     if after is After.MERGE and ending.job.status not in QUEUED:
         return replace(ending, to=JobState.MERGING, why=f"{ranges.done} event ranges wait to be merged")
     again = after in (After.AGAIN, After.CHARGED)
@@ -165,7 +168,7 @@ def _enter_to_merge(tx: sa.Connection, pandaid: int, fileid: int, counts: dict[i
 
 
 def files_of(tx: sa.Connection, endings: Sequence[Ending]) -> dict[int, Any]:
-    """The files that event service jobs own: {pandaid: row of files}; other jobs are left out."""
+    """The files that event service jobs own: {pandaid: row of files, with task_status}; other jobs are left out."""
     found: dict[int, Any] = {}
     for some in batches([ending.job.pandaid for ending in endings]):
         of_service = sa.select(jobs.c.pandaid).where(jobs.c.pandaid.in_(some), jobs.c.is_event_service)
@@ -173,7 +176,8 @@ def files_of(tx: sa.Connection, endings: Sequence[Ending]) -> dict[int, Any]:
         if not ids:
             continue
         statement = (
-            sa.select(files)
+            sa.select(files, tasks.c.status.label("task_status"))
+            .join(tasks, tasks.c.jeditaskid == files.c.jeditaskid)
             .join(job_files, sa.and_(job_files.c.fileid == files.c.fileid, job_files.c.pandaid == files.c.pandaid))
             .join(datasets, datasets.c.datasetid == files.c.datasetid)
             .where(job_files.c.pandaid.in_(ids), files.c.status == InputFileState.RUNNING, datasets.c.is_master)

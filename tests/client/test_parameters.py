@@ -227,6 +227,12 @@ def test_names_that_are_fine() -> None:
 
 
 MB = Secondary("MB", "user.alice.mb")
+MERGED = {"merge_output": True, "outputs": ("x",)}
+
+
+def test_a_task_of_the_event_service() -> None:
+    given = parameters(exec="run %IN %SKIPEVENTS %MAXEVENTS", in_ds=("a",), n_events_per_worker=5, **MERGED)
+    assert (given["nEventsPerWorker"], given["mergeOutput"], "nEventsPerJob" in given) == (5, True, False)
 
 
 @pytest.mark.parametrize(
@@ -265,6 +271,14 @@ MB = Secondary("MB", "user.alice.mb")
         ({"secondary_dss": (replace(MB, name="2"),)}, "secondaryDSs"),
         ({"secondary_dss": (replace(MB, dataset="a b"),)}, "secondaryDSs"),
         ({"secondary_dss": (replace(MB, n_files=0),)}, "secondaryDSs"),
+        ({"exec": "cat %{IN}"}, "exec"),
+        ({"db_release": "a.b"}, "dbRelease"),
+        ({"transfer_type": "root,ftp"}, "transferType"),
+        ({"official": True, "out_ds": "user.alice.x"}, "outDS"),
+        ({"n_events_per_worker": 5, "merge_output": True, "outputs": ("x",)}, "nEventsPerWorker"),
+        ({"n_events_per_worker": 5, "in_ds": ("a",)}, "nEventsPerWorker"),
+        ({"n_events_per_worker": 5, "in_ds": ("a",), **MERGED, "n_events_per_job": 5}, "nEventsPerJob"),
+        ({"n_events_per_worker": 5, "in_ds": ("a",), **MERGED, "n_files_per_job": 2}, "nFilesPerJob"),
     ],
 )
 def test_each_fault_names_its_option(options: dict[str, Any], where: str) -> None:

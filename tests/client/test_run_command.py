@@ -229,6 +229,87 @@ def test_watching_goes_to_the_end_and_tells_how_it_was(server: ScriptedServer, b
     assert "left" in ended.err
 
 
+def test_watching_tells_why_jobs_failed(server: ScriptedServer, bamboo: Bamboo, row: MakeRow) -> None:
+    """It said that the task had failed, and nothing else."""
+    accept(server)
+    causes = [
+        {"source": "exe", "code": n, "diag": f"cause {n}", "count": 9 - n, "example_job": 70 + n} for n in range(1, 6)
+    ]
+    failed = row(status="failed", nFilesFailed=100, errors=causes, errorDialog="all inputs failed")
+    server.on("task/get_detailed_info", ok(failed))
+    for command in ((*HELLO, "--watch"), ("task", "wait", 7), ("task", "watch", 7)):
+        ended = bamboo(*command)
+        assert ended.code == 10
+        assert "reason     all inputs failed" in ended.out
+        assert "8 jobs: exe 1: cause 1" in ended.out
+        assert "see: bamboo job show 71   bamboo job log 71" in ended.out
+        assert "6 jobs: exe 3: cause 3" in ended.out and "cause 4" not in ended.out
+        assert "… and 2 more causes: bamboo task show 7" in ended.out
+        assert "next: bamboo why 7   bamboo task show 7   bamboo task logs 7" in ended.err
+
+
+def test_words_that_look_like_inputs_are_told(server: ScriptedServer, bamboo: Bamboo) -> None:
+    """Each job failed on them, three times."""
+    accept(server)
+    reads = ("run", "--outputs", "x", "--inDS", "user.alice.input", "--exec")
+    told = bamboo(*reads, "wc %IN %INN %{IN2} $(date +%F) %RNDM:3 %OUT > x", "--dry-run")
+    assert told.code == 0
+    assert [line for line in told.err.splitlines() if "warning" in line] == [
+        "warning: %INN in the command stands for nothing and stays as it is (inputs: %IN)",
+        "warning: %IN2 in the command stands for nothing and stays as it is (inputs: %IN)",
+    ]
+    refused = bamboo("run", "--exec", "wc %IN > x", "--outputs", "x")
+    assert refused.code == 8
+    assert "exec: it has %IN, and there is no input (give --inDS, --inFiles or --pfnList" in refused.err
+    assert server.requests == []
+
+
+def test_several_tasks_from_a_file_of_datasets(server: ScriptedServer, bamboo: Bamboo, workdir: Path) -> None:
+    accept(server)
+    pairs = [{"inDS": "user.bob.a,user.bob.b", "outDS": "user.alice.1/"}, {"outDS": "user.alice.2"}]
+    (workdir / "pairs.json").write_text(json.dumps(pairs))
+    server.on("task/submit", ok(1, "jediTaskID=1"), ok(2, "jediTaskID=2"))
+    dump = workdir / ".dump.json"
+    command = ("run", "--exec", "echo %DATASET_IN %DATASET_OUT %BULKSEQNUMBER > x", "--outputs", "x")
+    ended = bamboo(*command, "--inOutDsJson", "pairs.json", "--dumpJson", dump)
+    assert ended.code == 0, ended.err
+    assert ended.out == "task 1 submitted as user.alice.1/\ntask 2 submitted as user.alice.2/\n"
+    first, second = (request.body["task_parameters"] for request in server.asked("task/submit"))
+    assert (first["taskName"], first["dsForIN"]) == ("user.alice.1/", "user.bob.a,user.bob.b")
+    assert (second["taskName"], second["noInput"]) == ("user.alice.2/", True)
+    values = [item["value"] for item in first["jobParameters"]]
+    assert "echo%20user.bob.a%2Cuser.bob.b%20user.alice.1%200%20%3E%20x" in values
+    assert [(one["bulkSeqNumber"], one["jediTaskID"]) for one in json.loads(dump.read_text())] == [(0, 1), (1, 2)]
+    assert [one["jediTaskID"] for one in bamboo(*command, "--inOutDsJson", "pairs.json", "--json").json] == [2, 2]
+
+
+def test_the_tasks_before_one_that_is_refused_are_told(server: ScriptedServer, bamboo: Bamboo, workdir: Path) -> None:
+    accept(server)
+    (workdir / "pairs.json").write_text(json.dumps([{"outDS": f"user.alice.{n}"} for n in range(3)]))
+    server.on("task/submit", ok(1, "jediTaskID=1"), no("no", code="BAM-STATE-002", status=409))
+    ended = bamboo("run", "--exec", "true", "--inOutDsJson", "pairs.json", "--json")
+    assert ended.code == 7
+    assert [one["jediTaskID"] for one in json.loads(ended.out)] == [1]
+    assert len(server.asked("task/submit")) == 2
+
+
+def test_a_file_of_datasets_that_cannot_be_used(server: ScriptedServer, bamboo: Bamboo, workdir: Path) -> None:
+    pairs = workdir / "pairs.json"
+    for text, words in (
+        ("{", "it is no JSON"),
+        ("[]", "it is no list of datasets"),
+        ('[{"inDS": "a"}, {"outDS": 5}, {"outDS": "b", "in": "c"}, {"outDS": "b/"}]', "inOutDsJson[0].outDS: missing"),
+    ):
+        pairs.write_text(text)
+        ended = bamboo("run", "--exec", "true", "--inOutDsJson", pairs)
+        assert ended.code == 8 and words in ended.err
+    for words in ("[1]: it is no object of texts", "'in' means nothing", "b is given twice"):
+        assert words in ended.err
+    pairs.write_text('[{"outDS": "user.alice.b"}]')
+    assert "--outDS is given too" in bamboo(*HELLO, "--inOutDsJson", pairs).err
+    assert server.requests == []
+
+
 def test_the_home_directory_is_not_packed_by_accident(
     server: ScriptedServer, bamboo: Bamboo, environ: dict[str, str], workdir: Path
 ) -> None:

@@ -215,6 +215,32 @@ def test_a_retried_task_processes_only_what_is_left(system: Events) -> None:
     assert len(system.lfns("user.alice.t_x")) == 2
 
 
+@on_both_databases
+@pytest.mark.parametrize("n_done", [0, 1])
+def test_a_task_that_finishes_softly_merges_what_is_done(system: Events, n_done: int) -> None:
+    """Its last job left a file that was ready for another, and was given up with all that had been done of it."""
+    system.store(("f", 10))
+    task = system.task()
+    system.rounds()
+    job = system.one()
+    ranges = system.ranges(job)
+    assert all(system.tell(job, one) for one in ranges[:n_done])
+    assert system.post("task/finish", {"task_id": task, "soft": True})["success"]
+    system.rounds()
+    assert system.status(task) == "finishing"
+    system.end(job)
+    if not n_done:
+        assert (system.status(task), system.states(task)) == ("failed", {"cancelled": 3})
+        return
+    assert system.jobs() == [("run", "merging"), ("merge", "activated")]
+    (merge,) = system.claim()
+    system.tell_job(merge, "running")
+    system.end(merge)
+    assert system.status(task) in ("finished", "failed")
+    assert system.states(task)["merged"] == 1
+    assert len(system.lfns("user.alice.t_x")) == 1
+
+
 def test_ranges_of_a_job_whose_merging_fails_are_processed_again(system: Events) -> None:
     system.store(("f", 4))
     task = system.task(maxAttempt=2)
