@@ -69,8 +69,8 @@ class NeedsRole(NotAllowed):
 
     code = "BAM-AUTH-004"
 
-    def __init__(self, what: str, faults: Sequence[Fault]) -> None:
-        super().__init__(f"{what}: " + "; ".join(str(fault) for fault in faults))
+    def __init__(self, what: str, faults: Sequence[Fault], *, hint: str = "") -> None:
+        super().__init__(f"{what}: " + "; ".join(str(fault) for fault in faults), hint=hint)
         self.faults = tuple(faults)
 
 

@@ -49,7 +49,9 @@ class TaskParameters(Model):
     processing_type: Text = Field("", description="which program made the task")
     working_group: Text = Field("", description="group on whose behalf it runs")
     campaign: Text = Field("", description="campaign it belongs to")
-    official: bool = Field(False, description="belongs to a group; kept as information")
+    official: bool = Field(
+        False, description="belongs to a group: needs the role production, and its name is given once for all"
+    )
     user_name: Text = Field("", description="ignored: the server knows who submits")
     framework: Text = Field("", description="kept as information")
     cli_params: Annotated[str, BeforeValidator(none_is_default), Field(max_length=65536)] = Field(

@@ -8,6 +8,10 @@ from collections.abc import Iterable, Iterator
 from ..core.errors import Fault, NeedsRole
 from .identity import Caller
 
+HOW_TO_GET_ROLE = (
+    "the role production comes with a group of the token: ask whoever issues tokens; on your own machine "
+    "`bamboo client token --role production` makes one"
+)
 #: What is below `user.alice`; PanDA's older names of groups have two digits, `group10.higgs`.
 _TAKEN = re.compile(r"(?P<kind>user|group(?:\d\d)?)\.(?P<rest>[^.]+\..*)")
 
@@ -29,7 +33,7 @@ def faults_of_names(names: Iterable[tuple[str, str]], caller: Caller) -> Iterato
 def must_hold(name: str, caller: Caller) -> None:
     """Raise `NeedsRole` unless a caller may make a dataset of that name: their own, their group's, or by a role."""
     if not caller.has_role("production") and (faults := list(faults_of_names([("dataset", name)], caller))):
-        raise NeedsRole("the dataset cannot be made", faults)
+        raise NeedsRole("the dataset cannot be made", faults, hint=HOW_TO_GET_ROLE)
 
 
 def _is_theirs(found: re.Match[str], caller: Caller) -> bool:
@@ -41,4 +45,4 @@ def _is_theirs(found: re.Match[str], caller: Caller) -> bool:
 def _do(caller: Caller) -> str:
     groups = [f"group.{name}." for name in sorted(caller.groups)]
     nickname = min(caller.nicknames, key=lambda name: (len(name), name), default="NICKNAME")
-    return f"begin it with {' or '.join([f'user.{nickname}.', *groups[:3]])}, or have a production role do it"
+    return f"begin it with {' or '.join([f'user.{nickname}.', *groups[:3]])}"

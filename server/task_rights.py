@@ -12,13 +12,9 @@ from ..core.errors import Fault, NeedsRole
 from ..core.settings import ServerSection
 from ..core.task_parameters import PREFIX, TaskParameters
 from .identity import Caller
-from .name_spaces import faults_of_names
+from .name_spaces import HOW_TO_GET_ROLE, faults_of_names
 
 ROLE = "production"
-HOW_TO_GET_IT = (
-    f'ask your administrators for a token whose groups give it; on your own machine eval "$(bamboo client env)", or '
-    f"`bamboo client token --role {ROLE}`"
-)
 
 
 def must_be_allowed(parameters: TaskParameters, caller: Caller, section: ServerSection) -> None:
@@ -26,25 +22,26 @@ def must_be_allowed(parameters: TaskParameters, caller: Caller, section: ServerS
     if caller.has_role(ROLE, parameters.vo):
         return
     if faults := [*_kept_for_production(parameters, caller, section), *faults_of_names(_made(parameters), caller)]:
-        raise NeedsRole("the task cannot be submitted", faults)
+        raise NeedsRole("the task cannot be submitted", faults, hint=HOW_TO_GET_ROLE)
 
 
 def _kept_for_production(parameters: TaskParameters, caller: Caller, section: ServerSection) -> Iterator[Fault]:
     needs = f"needs the role {ROLE} in VO {parameters.vo}, which {caller.user_name} does not have"
+    if caller.has_role(ROLE):
+        needs += f" (but in VO {caller.vo}: --vo {caller.vo})"
     labels = tuple(filter(None, (label.strip() for label in section.user_labels.split(","))))
     given = [("prodSourceLabel", parameters.prod_source_label)]
     if parameters.build_spec is not None:
         given.append(("buildSpec.prodSourceLabel", parameters.build_spec.prod_source_label))
     for key, label in given:
         if label not in labels:
-            do = f"give one of {', '.join(labels)}; or {HOW_TO_GET_IT}"
-            yield Fault(f"{PREFIX}.{key}", f"{label!r} {needs}", do)
+            yield Fault(f"{PREFIX}.{key}", f"{label!r} {needs}", f"or give one of {', '.join(labels)}")
     if parameters.official:
-        yield Fault(f"{PREFIX}.official", f"a task for a whole group {needs}", f"leave it out; or {HOW_TO_GET_IT}")
+        yield Fault(f"{PREFIX}.official", f"a task for a whole group {needs}", "or leave it out")
     limit = section.max_user_priority
     if parameters.current_priority is not None and parameters.current_priority > limit:
         what = f"{parameters.current_priority} is above {limit}, which {needs}"
-        yield Fault(f"{PREFIX}.currentPriority", what, f"give at most {limit}; or {HOW_TO_GET_IT}")
+        yield Fault(f"{PREFIX}.currentPriority", what, f"or give at most {limit}")
 
 
 def _made(parameters: TaskParameters) -> Iterator[tuple[str, str]]:

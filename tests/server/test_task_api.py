@@ -14,7 +14,7 @@ from patience import PATIENCE_SECONDS
 
 from bamboo.core.clock import ManualClock
 from bamboo.core.states import JobState, TaskState
-from bamboo.sql import decisions, jobs, notifications, tasks
+from bamboo.sql import decisions, jobs, notifications, queues, tasks
 from bamboo.sql.tables import commands, task_events
 from bamboo.sql.tables import tasks as task_table
 
@@ -162,6 +162,40 @@ def test_who_was_told_of_an_end_and_how(api: Any, bob: Any, world: Any, engine: 
     assert mine == [{**told, "nextTryAt": None, "toldAt": at}, {**waiting, "nextTryAt": later, "toldAt": None}]
     others = bob.get("task/get_detailed_info", task_id=task_id)["data"]["notifications"]
     assert others == [{**row, "how": None} for row in mine]
+
+
+@pytest.mark.parametrize(
+    ("changes", "keys"),
+    [
+        ({"site": "NOWHERE"}, ["site"]),
+        ({"site": "LOCAL,NOWHERE"}, ["site"]),
+        ({"includedSite": ["LOCAL", "A", "B*"]}, ["includedSite", "includedSite"]),
+        ({"site": "LOCAL"}, []),
+        ({"site": "PLACE"}, []),
+        ({"includedSite": "LOC*"}, []),
+        ({"excludedSite": ["NOWHERE"]}, []),
+    ],
+)
+def test_queues_and_sites_that_are_asked_for_must_be_there(
+    api: Any, engine: sa.Engine, clock: ManualClock, changes: dict[str, Any], keys: list[str]
+) -> None:
+    """Only `why` told that a task waited for a queue that did not exist."""
+    none_yet = api.post("task/submit", captured(site="LOCAL"))
+    assert none_yet["errors"][0]["do"] == "there are no queues at all yet"
+    with engine.begin() as tx:
+        queues.set_queue(tx, "LOCAL", {"site": "PLACE"}, now=clock())
+    answer = api.post("task/submit", captured(**changes))
+    assert [fault["where"] for fault in answer.get("errors", ())] == [f"task_parameters.{key}" for key in keys]
+    assert answer["success"] != bool(keys)
+    assert api.post("task/submit", captured(site="LOCAI"))["errors"][0]["do"] == "did you mean 'LOCAL'?"
+
+
+def test_a_retry_elsewhere_names_a_queue_that_is_there(api: Any, engine: sa.Engine) -> None:
+    first = api.post("task/submit", captured())["data"]
+    set_state(engine, first, "finished")
+    answer = api.post("task/retry", {"task_id": first, "new_parameters": {"site": "NOWHERE"}})
+    assert (answer["success"], answer["status"]) == (False, 422)
+    assert "there is no queue and no site NOWHERE" in answer["message"]
 
 
 def test_a_parent_must_exist(api: Any) -> None:

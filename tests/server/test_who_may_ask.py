@@ -73,7 +73,7 @@ def test_what_is_kept_for_production(ask: Ask, changes: dict[str, Any], key: str
     (fault,) = answer["errors"]
     assert fault["where"] == f"task_parameters.{key}"
     assert "needs the role production in VO cms, which Alice Example does not have" in fault["what"]
-    assert "--role production" in fault["do"] and fault["do"] in answer["message"]
+    assert "bamboo client token --role production" in answer["hint"] and answer["hint"] in answer["message"]
     assert answer["data"] is None  # 0 and 3 read as accepted
     assert ask("task/submit", body, **PRODUCTION)["success"]
 
@@ -96,6 +96,7 @@ def test_what_everybody_may(ask: Ask, changes: dict[str, Any]) -> None:
 def test_production_of_one_organisation_is_none_of_another(ask: Ask) -> None:
     answer = ask("task/submit", captured(prodSourceLabel="managed", vo="atlas"), **PRODUCTION)
     assert "needs the role production in VO atlas" in answer["message"]
+    assert "(but in VO cms: --vo cms)" in answer["message"]
     assert ask("task/submit", captured(prodSourceLabel="managed", vo="atlas"), **ADMIN)["success"]
 
 
