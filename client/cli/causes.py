@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..text import count_text
+from ...core.counting import count_text
 from .output import heading, say
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...core.counting import count_text
 from ...core.states import TASKS, TaskState
 from ..text import printable
 from .causes import print_errors
