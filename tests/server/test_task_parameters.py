@@ -180,7 +180,7 @@ def test_queues_or_the_task_say_how_many_events_a_job_has() -> None:
         "nEventsPerJob",
     ]
     assert faults_of(captured(dynamicNumEvents=True, nEventsPerJob=None)) == {
-        "dynamicNumEvents": "given, though there is no input whose events could be shared out"
+        "dynamicNumEvents": "given, though there is no input whose events could be shared out; name an input dataset"
     }
 
 
