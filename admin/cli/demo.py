@@ -46,7 +46,7 @@ def demo(in_folder: Path | None, state: Path, postgres: bool, pilots: int, port:
     with interruptible(), ExitStack() as stack:
         try:
             stack.enter_context(folder.held())
-            _refuse_other_things(folder)  # once more, now that nobody else is in it
+            _refuse_users_folder(folder)  # only now: a system that is up in it is told as such
             _empty(folder)
             folder.demo_marker.touch()
             url = stack.enter_context(embedded_postgres(folder.postgres)) if postgres else folder.sqlite_url
@@ -89,18 +89,24 @@ def _print_table(counted: Counted) -> None:
 
 
 def _refuse_other_things(folder: StateFolder) -> None:
-    """Refuse a folder that holds anything but what an earlier demo left: a system of a user's looks alike."""
+    """Refuse a folder that holds anything but what a system leaves."""
     ours = {"bamboo.db", "bamboo.db-wal", "bamboo.db-shm", "cache", "storage", "logs", "pilots", "postgres", "outputs"}
-    ours |= {"auth", "client", "url", folder.lock.name, CACHE_TAG}
-    ours |= {folder.demo_marker.name}
-    names = {path.name for path in folder.root.iterdir()} if folder.root.exists() else set()
-    if names - {folder.lock.name} and not folder.demo_marker.exists():
+    ours |= {"auth", "client", "url", folder.lock.name, CACHE_TAG, folder.demo_marker.name}
+    if foreign := sorted(_names_in(folder) - ours):
+        raise click.UsageError(f"{folder.root} holds other things, such as {foreign[0]}: name another --state folder")
+
+
+def _refuse_users_folder(folder: StateFolder) -> None:
+    """Refuse a folder that an earlier demo did not make: in that of a `bamboo up` are tasks of users."""
+    if _names_in(folder) - {folder.lock.name} and not folder.demo_marker.exists():
         raise click.UsageError(
             f"{folder.root} was not made by bamboo demo, which empties its folder first: name another --state folder, "
             "or remove this one yourself if nothing in it is needed"
         )
-    if foreign := sorted(names - ours):
-        raise click.UsageError(f"{folder.root} holds other things, such as {foreign[0]}: name another --state folder")
+
+
+def _names_in(folder: StateFolder) -> set[str]:
+    return {path.name for path in folder.root.iterdir()} if folder.root.exists() else set()
 
 
 def _empty(folder: StateFolder) -> None:
