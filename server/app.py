@@ -29,6 +29,7 @@ from .api import (
     workflow,
 )
 from .context import REQUEST_ID_HEADER, Context, request_id
+from .heartbeats import Heartbeats
 from .secret_box import SecretBox
 from .share_order import ShareOrder
 from .uploads import UploadRequest
@@ -45,7 +46,8 @@ def create_app(settings: Settings, engine: sa.Engine, clock: Clock) -> Flask:
     app.request_class = UploadRequest
     app.config["MAX_CONTENT_LENGTH"] = settings.server.max_body_bytes
     box, order = SecretBox.build(settings.server.secrets_key), ShareOrder(engine, clock)
-    app.extensions["bamboo"] = Context(settings, engine, clock, order, Asker(settings, engine, clock), box)
+    beats = Heartbeats(engine, settings.server.collect_seconds)
+    app.extensions["bamboo"] = Context(settings, engine, clock, order, Asker(settings, engine, clock), beats, box)
     for noun in (task, job, pilot, file_server, dataset, queue, event, metaconfig, workflow, system, creds):
         app.register_blueprint(noun.routes, url_prefix=f"/api/v1/{noun.routes.name}")
     for place in (downloads, monitor, pages, auth, old_style):

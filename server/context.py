@@ -15,6 +15,7 @@ from flask import current_app, g, request
 from ..core.clock import Clock
 from ..core.settings import Settings
 from ..sql.engine import reading
+from .heartbeats import Heartbeats
 from .secret_box import SecretBox
 from .share_order import ShareOrder
 from .sightings import Sightings
@@ -34,6 +35,7 @@ class Context:
     clock: Clock
     share_order: ShareOrder
     plugins: Asker
+    heartbeats: Heartbeats
     secret_box: SecretBox | None = None
     sightings: Sightings = field(default_factory=Sightings)
     unserved: Unserved = field(default_factory=Unserved)

@@ -6,9 +6,12 @@ SQLAlchemy compiles and converts row by row; here each column's conversion is lo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY
 
 _Convert = Callable[[Any], Any]
 
@@ -85,3 +88,30 @@ def _converted(
 def _conversion(dialect: sa.Dialect, column: sa.Column[Any]) -> _Convert | None:
     convert: _Convert | None = column.type.dialect_impl(dialect).bind_processor(dialect)
     return convert
+
+
+def given(columns: Sequence[sa.Column[Any]]) -> Any:
+    """A table with these columns, whose rows come as one list for each: `as_lists`. PostgreSQL only."""
+    lists = [sa.bindparam(f"all_{column.name}", type_=ARRAY(column.type)) for column in columns]
+    named = [sa.column(column.name, column.type) for column in columns]
+    return sa.func.unnest(*lists).table_valued(*named, name="given").render_derived()
+
+
+def as_lists(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Rows, which all name the same columns, as the parameters of `given`."""
+    return {f"all_{name}": [row[name] for row in rows] for name in rows[0]}
+
+
+def upsert(
+    tx: sa.Connection, table: sa.Table, key: str, names: tuple[str, ...], rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Enter rows, or set these columns of those that there are, in one statement. PostgreSQL only."""
+    tx.execute(_upsert(table, key, names), as_lists(rows))
+
+
+@lru_cache
+def _upsert(table: sa.Table, key: str, names: tuple[str, ...]) -> Any:
+    columns = [table.c[name] for name in (key, *names)]
+    rows = given(columns)
+    insert = postgresql.insert(table).from_select(columns, sa.select(*(rows.c[column.name] for column in columns)))
+    return insert.on_conflict_do_update(index_elements=[key], set_={name: insert.excluded[name] for name in names})

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from ..core.errors import Stale
 from ..core.states import InputFileState, JobState, OutputFileState
@@ -86,7 +85,7 @@ _FILE_DEFAULTS: dict[str, Any] = {
 
 def _give_inputs(tx: sa.Connection, ids: Sequence[int], new: Sequence[NewJob]) -> None:
     gifts = [
-        {"the_file": row["fileid"], "the_job": pandaid, "the_attempt": job.columns["attempt_nr"]}
+        {"fileid": row["fileid"], "pandaid": pandaid, "attempt_nr": job.columns["attempt_nr"]}
         for pandaid, job in zip(ids, new, strict=True)
         for row in job.inputs
         if row.get("fileid") is not None  # libraries and files to merge belong to no job
@@ -94,10 +93,9 @@ def _give_inputs(tx: sa.Connection, ids: Sequence[int], new: Sequence[NewJob]) -
     if not gifts:
         return
     if tx.dialect.name == "postgresql":
-        given = {name: [gift[name] for gift in gifts] for name in gifts[0]}
-        n_given = tx.execute(_GIVE_ALL, given).rowcount
+        n_given = tx.execute(_GIVE_ALL, bulk.as_lists(gifts)).rowcount
     else:
-        n_given = tx.execute(_GIVE_EACH, gifts).rowcount
+        n_given = tx.execute(_GIVE_EACH, [{f"the_{name}": gift[name] for name in gift} for gift in gifts]).rowcount
     if n_given != len(gifts):
         raise Stale("some inputs were taken by somebody else")
 
@@ -111,20 +109,10 @@ def _giving(fileid: Any, pandaid: Any, attempt_nr: Any) -> Any:
     )
 
 
-def _gifts() -> Any:
-    """The gifts as a table with three columns, from three lists."""
-    names = ("the_file", "the_job", "the_attempt")
-    lists = [sa.bindparam(name, type_=ARRAY(sa.BigInteger)) for name in names]
-    return (
-        sa.func.unnest(*lists)
-        .table_valued(*(sa.column(name, sa.BigInteger) for name in names), name="gifts")
-        .render_derived()
-    )
-
-
-_GIFTS = _gifts()
-_GIVE_ALL = _giving(_GIFTS.c.the_file, _GIFTS.c.the_job, _GIFTS.c.the_attempt)
-_GIVE_EACH = _giving(sa.bindparam("the_file"), sa.bindparam("the_job"), sa.bindparam("the_attempt"))
+_GIFT = ("fileid", "pandaid", "attempt_nr")
+_GIFTS = bulk.given([files.c[name] for name in _GIFT])
+_GIVE_ALL = _giving(*(_GIFTS.c[name] for name in _GIFT))
+_GIVE_EACH = _giving(*(sa.bindparam(f"the_{name}") for name in _GIFT))
 
 
 def _counts(new: Sequence[NewJob]) -> dict[int, dict[str, int]]:

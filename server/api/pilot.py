@@ -97,6 +97,9 @@ def take(report: PilotReport, *, by_harvester: bool = False) -> Accepted:
     now, server = context().now(), context().settings.server
     knows_leases = keeps_lease(report.pilot_id) and not by_harvester
     seconds = server.lease_seconds if knows_leases else server.patience_seconds
+    heard = context().heartbeats.take(report, lease_seconds=seconds, now=now)
+    if heard is not None:
+        return Accepted(*heard)
     with context().writing() as tx:
         return take_report(tx, report, lease_seconds=seconds, now=now, request_id=request_id())
 

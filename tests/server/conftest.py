@@ -25,6 +25,7 @@ CAPTURES = Path(__file__).parent / "captures"
 def settings(tmp_path: Path) -> Settings:
     return Settings(
         server=ServerSection(
+            collect_seconds=0,  # else tests would wait for figures; test_heartbeats.py collects
             cache_dir=tmp_path / "cache",
             max_body_bytes=256 * 1024,
             max_sandbox_bytes=200_000,

@@ -1,0 +1,97 @@
+"""Collects the heartbeats of running jobs, and writes those of about a second in one statement.
+
+Only a report that changes nothing but figures is collected: losing it costs nothing, as the next one comes. What the
+pilot is told of its lease is therefore what the database says already, and never a renewal that is still to be
+written: a server that dies with its heartbeats has promised nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from ..core.states import JobState
+from ..sql import heartbeats
+from ..sql.engine import looking
+from ..sql.heartbeats import Heartbeat
+from .pilot_orders import for_pilot
+
+if TYPE_CHECKING:
+    from .pilot_reports import PilotReport
+
+log = logging.getLogger(__name__)
+
+#: Written at once when there are so many.
+MOST = 5000
+
+
+class Heartbeats:
+    """The heartbeats that one process has heard and not yet written."""
+
+    def __init__(self, engine: sa.Engine, seconds: float) -> None:
+        self._engine = engine
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._heard: dict[int, Heartbeat] = {}
+        self._timer: threading.Timer | None = None
+
+    def take(self, report: PilotReport, *, lease_seconds: int, now: datetime) -> tuple[str, int] | None:
+        """Collect a report if it is a plain heartbeat; returns the pilot's order and what is left of its lease.
+
+        None for every other report, which has to be written before it is answered.
+        """
+        if not self._seconds or report.job_status != "running":
+            return None
+        with looking(self._engine) as tx:
+            job = heartbeats.look(tx, report.job_id)
+        if job is None or job.status != JobState.RUNNING or job.attempt_nr != report.attempt_nr:
+            return None
+        left = int((job.lease_until - now).total_seconds()) if job.lease_until else 0
+        if left < lease_seconds // 2:  # few heartbeats, or a short lease: this one is worth a transaction
+            return None
+        columns = {**report.job_columns(), "substatus": report.job_sub_status}
+        until = now + timedelta(seconds=lease_seconds)
+        self._add(Heartbeat(report.job_id, report.attempt_nr, until, now, columns, report.report_columns()))
+        return for_pilot(job.command_to_pilot, report.pilot_id or job.pilot_id), left
+
+    def _add(self, beat: Heartbeat) -> None:
+        with self._lock:
+            before = self._heard.get(beat.pandaid)
+            if before is not None and before.attempt_nr == beat.attempt_nr:
+                beat = replace(
+                    beat, columns=_over(before.columns, beat.columns), report=_over(before.report, beat.report)
+                )
+            self._heard[beat.pandaid] = beat
+            at_once = len(self._heard) >= MOST
+            if self._timer is None:
+                self._timer = threading.Timer(self._seconds, self.write)
+                self._timer.daemon = True
+                self._timer.start()
+        if at_once:
+            self.write()
+
+    def write(self) -> None:
+        """Write what was heard. What cannot be written is lost, and told in the log: the pilots will say it again."""
+        with self._lock:
+            heard, self._heard = list(self._heard.values()), {}
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        if not heard:
+            return
+        try:
+            with self._engine.begin() as tx:
+                heartbeats.write(tx, heard)
+        except sa.exc.SQLAlchemyError as error:
+            what = {"event": "heartbeats_lost", "n": len(heard), "error": str(error)[:500]}
+            log.warning("heartbeats could not be written", extra=what)
+
+
+def _over(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:
+    return {**before, **after}
