@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -41,7 +41,7 @@ class Claim:
     """What a pilot asks for. A limit of 0 means that the pilot set none."""
 
     queue: str
-    labels: tuple[str, ...] = ()  # production source labels; empty: any
+    labels: tuple[str, ...] = ()  # one or two production source labels; empty: any
     memory_mb: int = 0
     disk_mb: int = 0
     remaining_seconds: int = 0
@@ -75,24 +75,36 @@ def claim(
         **limits_of(wanted),
         **{f"the_share_{turn}": share for turn, share in enumerate(wanted.shares)},
     }
-    shape = (frozenset(limits_set(wanted)), len(wanted.shares))
-    if tx.dialect.name == "postgresql":
-        rows = tx.execute(_claim_and_log(*shape), given).all()
-    else:
-        taken = tx.execute(_claim_statement(*shape), given).all()
-        if not taken:
-            return []
-        moment = {name: given[name] for name in ("the_moment", "the_actor", "the_why", "the_request")}
-        tx.execute(_LOG, [{"of_pandaid": job.pandaid, "of_attempt_nr": job.attempt_nr, **moment} for job in taken])
-        rows = tx.execute(_TAKEN, {"of_jobs": [job.pandaid for job in taken]}).all()
+    limits = frozenset(limits_set(wanted))
+    rows = _claim(tx, limits, 1, True, given) if len(wanted.shares) > 1 else []
+    if len(rows) < wanted.limit:
+        rest = {**given, "the_limit": wanted.limit - len(rows)}
+        rows = [*rows, *_claim(tx, limits, len(wanted.shares), False, rest)]
     return sorted(rows, key=lambda job: (-job.current_priority, job.pandaid))
+
+
+def _claim(
+    tx: sa.Connection, limits: frozenset[str], n_shares: int, alone: bool, given: Mapping[str, Any]
+) -> list[sa.Row[Any]]:
+    """One claim, of the first `n_shares`; of all other jobs too unless these shares shall be `alone`.
+
+    The first share alone nearly always has a job, and its statement is a third as long: the whole one is for the rest.
+    """
+    if tx.dialect.name == "postgresql":
+        return list(tx.execute(_claim_and_log(limits, n_shares, alone), given))
+    taken = tx.execute(_claim_statement(limits, n_shares, alone), given).all()
+    if not taken:
+        return []
+    moment = {name: given[name] for name in ("the_moment", "the_actor", "the_why", "the_request")}
+    tx.execute(_LOG, [{"of_pandaid": job.pandaid, "of_attempt_nr": job.attempt_nr, **moment} for job in taken])
+    return list(tx.execute(_TAKEN, {"of_jobs": [job.pandaid for job in taken]}))
 
 
 _TAKEN = _handed_out(jobs).where(jobs.c.pandaid.in_(sa.bindparam("of_jobs", expanding=True)))
 
 #: What a pilot may limit its request by, and the condition that a job then has to meet.
 LIMITS: dict[str, sa.ColumnElement[bool]] = {
-    "labels": jobs.c.prod_source_label.in_(sa.bindparam("the_labels", expanding=True)),
+    "labels": jobs.c.prod_source_label.in_([sa.bindparam("the_label"), sa.bindparam("the_other_label")]),
     "memory_mb": jobs.c.min_ram_count_mb <= sa.bindparam("the_memory_mb"),
     "disk_mb": jobs.c.max_disk_count_mb <= sa.bindparam("the_disk_mb"),
     "remaining_seconds": jobs.c.max_walltime_seconds <= sa.bindparam("the_remaining_seconds"),
@@ -108,13 +120,14 @@ def limits_set(wanted: Claim) -> list[str]:
 
 def limits_of(wanted: Claim) -> dict[str, Any]:
     """The parameters of the conditions that a claim makes: its queue, and the limits that are set."""
-    values = {name: getattr(wanted, name) for name in limits_set(wanted)}
-    named = {f"the_{name}": list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    named = {f"the_{name}": getattr(wanted, name) for name in limits_set(wanted) if name != "labels"}
+    if wanted.labels:
+        named |= {"the_label": wanted.labels[0], "the_other_label": wanted.labels[-1]}
     return {"the_queue": wanted.queue, **named}
 
 
 @lru_cache
-def _claim_statement(limits: frozenset[str], n_shares: int) -> ReturningUpdate[Any]:
+def _claim_statement(limits: frozenset[str], n_shares: int, alone: bool) -> ReturningUpdate[Any]:
     """The claim with these limits and so many shares in order: put together once, for that costs more than to run it.
 
     A CTE, because PostgreSQL may run a bare LIMIT sub-query more than once.
@@ -124,7 +137,7 @@ def _claim_statement(limits: frozenset[str], n_shares: int) -> ReturningUpdate[A
         jobs.c.queue == sa.bindparam("the_queue"),
         *(condition for name, condition in LIMITS.items() if name in limits),
     ]
-    best = _best(suitable, n_shares).cte("best")
+    best = _best(suitable, n_shares, alone).cte("best")
     moments = ("heartbeat_at", "modified_at", "state_changed_at")
     names = {"claim_key": "key", **{name: name for name in ("pilot_id", "node", "scheduler_id", "worker_id")}}
     return (
@@ -142,8 +155,8 @@ def _claim_statement(limits: frozenset[str], n_shares: int) -> ReturningUpdate[A
 
 
 @lru_cache
-def _claim_and_log(limits: frozenset[str], n_shares: int) -> sa.Select[Any]:
-    taken = _claim_statement(limits, n_shares).cte("taken")
+def _claim_and_log(limits: frozenset[str], n_shares: int, alone: bool) -> sa.Select[Any]:
+    taken = _claim_statement(limits, n_shares, alone).cte("taken")
     lines = sa.select(*_line(taken.c.pandaid, taken.c.attempt_nr).values())
     logged = sa.insert(job_events).from_select(list(_line(None, None)), lines).cte("logged")
     return _handed_out(taken).add_cte(logged)
@@ -166,8 +179,8 @@ def _line(pandaid: Any, attempt_nr: Any) -> dict[str, Any]:
 _LOG = sa.insert(job_events).values(_line(sa.bindparam("of_pandaid"), sa.bindparam("of_attempt_nr")))
 
 
-def _best(suitable: Sequence[sa.ColumnElement[bool]], n_shares: int) -> sa.Select[Any]:
-    """The ids of the best suitable jobs: a branch for each share in turn, and one for all others.
+def _best(suitable: Sequence[sa.ColumnElement[bool]], n_shares: int, alone: bool) -> sa.Select[Any]:
+    """The ids of the best suitable jobs: a branch for each share in turn, and one for all others unless `alone`.
 
     Databases walk the branches of a UNION ALL one after the other until the limit is reached, so that a claim costs one
     look into the index for each share that has nothing at the queue, and locks no job that it does not take.
@@ -177,6 +190,8 @@ def _best(suitable: Sequence[sa.ColumnElement[bool]], n_shares: int) -> sa.Selec
     ]
     if not shares:
         return _branch(suitable)
+    if alone and n_shares == 1:
+        return _branch([*suitable, jobs.c.gshare == shares[0]])
     first = [_branch([*suitable, jobs.c.gshare == share]).subquery() for share in shares]
     rest = _branch([*suitable, jobs.c.gshare.not_in(shares)]).subquery()
     together = sa.union_all(*(sa.select(branch.c.pandaid) for branch in [*first, rest])).subquery("in_turn")

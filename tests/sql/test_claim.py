@@ -129,7 +129,7 @@ def fill(world: World, n: int) -> None:
 
 
 def explained(world: World, act: Callable[[sa.Connection], Any]) -> str:
-    """The plan of the statement by which `act` moves jobs; nothing is changed."""
+    """The plans of the statements by which `act` moves jobs; nothing is changed."""
     plans: list[str] = []
 
     def explain(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
@@ -141,7 +141,7 @@ def explained(world: World, act: Callable[[sa.Connection], Any]) -> str:
         sa.event.listen(tx, "before_cursor_execute", explain)
         act(tx)
         tx.rollback()
-    return plans[0]
+    return "\n".join(plans)
 
 
 def statistics(world: World, column: str) -> int:

@@ -106,7 +106,8 @@ def test_a_claim_walks_the_index_of_shares_however_many_jobs_there_are(postgres:
     shares = ("nobody", *(f"s{n}" for n in (3, 1, 6, 0, 2, 5, 4)))
     wanted = claims.Claim(queue="Q3", labels=("user",), memory_mb=4000, shares=shares)
     plan = explained(postgres, lambda tx: claims.claim(tx, wanted, lease_until=now, now=now))
-    assert plan.count("Index Scan using ix_jobs_claim_share") == len(shares)
+    # the first share is tried alone, before all of them
+    assert plan.count("Index Scan using ix_jobs_claim_share") == 1 + len(shares)
     assert "Seq Scan on jobs" not in plan
     before = statistics(postgres, "seq_tup_read"), statistics(postgres, "idx_tup_fetch")
     for _ in range(15):  # what is run often gets a plan that fits any parameters
