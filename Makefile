@@ -9,10 +9,10 @@ PANDA_CLIENTS := 2.2.0 2.0.1 1.7.6 1.6.18
 PANDA_PILOT := 3.7.0.36
 PANDA_PROGRAMS := $(PANDA_CLIENTS:%=$(VENV)/panda-client-%/.installed) $(VENV)/panda-pilot-$(PANDA_PILOT)/.installed
 
-.PHONY: help demo test panda lint clean
+.PHONY: help demo test panda lint bench bench-quick clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 demo: $(VENV)/.installed  ## start everything, run a task over real files (IN=<folder>), show its outputs
 	@$(BIN)/bamboo demo $(if $(IN),--in "$(IN)") $(if $(STATE),--state "$(STATE)")
@@ -26,8 +26,14 @@ lint: $(VENV)/.test-installed  ## check style, types and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	mkdir -p $(VENV)/lint && ln -sfn "$(CURDIR)" $(VENV)/lint/bamboo
-	MYPYPATH=$(VENV)/lint:tests/helpers:benchmarks $(BIN)/mypy --config-file pyproject.toml --cache-dir $(VENV)/mypy -p bamboo
+	MYPYPATH=$(VENV)/lint:tests/helpers $(BIN)/mypy --config-file pyproject.toml --cache-dir $(VENV)/mypy -p bamboo
 	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/.test-installed  ## measure (ONLY=<name> for one; docs/performance.md), keep the figures in benchmarks/history.jsonl
+	$(BIN)/python -m bamboo.benchmarks $(or $(ONLY),all)
+
+bench-quick: $(VENV)/.test-installed  ## the same in seconds each: whether it works, not how fast
+	$(BIN)/python -m bamboo.benchmarks $(or $(ONLY),all) --quick
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Bamboo needs Python 3.11 or later: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'

@@ -14,9 +14,9 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from machine import facts
 
 from bamboo.core.tagging import ResourceType
+from bamboo.benchmarks.machine import facts
 from bamboo.plugins.contracts import QueueView, StorageView, TaskView
 from bamboo.plugins.grid import Activity, Amount, Grid, Inputs, Link
 from bamboo.plugins.production import ProductionJobBroker

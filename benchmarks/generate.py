@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import sqlalchemy as sa
-from machine import facts
 
+from bamboo.benchmarks.machine import facts
 from bamboo.core.clock import utc_now
 from bamboo.core.settings import Settings
 from bamboo.core.states import JobState

@@ -19,8 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from machine import facts
-
+from bamboo.benchmarks.machine import facts
 from bamboo.client import connect
 from bamboo.client.polling import Poller
 

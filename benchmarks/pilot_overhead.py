@@ -20,11 +20,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
-from machine import facts
 
 from bamboo.admin.interrupt import interruptible
 from bamboo.admin.state import StateFolder
 from bamboo.admin.system import Plan, System, embedded_postgres
+from bamboo.benchmarks.machine import facts
 from bamboo.core.clock import utc_now
 from bamboo.core.states import JobState
 from bamboo.sql import datasets, generation, tasks

@@ -15,11 +15,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from machine import facts
-
 from bamboo.admin.interrupt import interruptible
 from bamboo.admin.state import StateFolder
 from bamboo.admin.system import Plan, System, embedded_postgres
+from bamboo.benchmarks.machine import facts
 from bamboo.client import connect
 from bamboo.client.polling import Poller
 from bamboo.server.transforms import one_file
