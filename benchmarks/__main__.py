@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 #: What there is to measure, and the databases that it is measured on when none is named.
 MEASUREMENTS = {
     "dispatch": "postgres",
+    "atlas": "postgres",
 }
 SEED = 20_260_101
 

@@ -83,6 +83,10 @@ class Tally:
         chosen = kinds or tuple(self.seconds)
         return 1000 * percentile([one for kind in chosen for one in self.seconds[kind]], percent)
 
+    def late_p_ms(self, percent: float) -> float:
+        """The percentile of how late the generator itself was, in milliseconds."""
+        return 1000 * percentile(self.late, percent)
+
     def by_kind(self) -> dict[str, dict[str, float]]:
         """The figures of each kind of request."""
         return {

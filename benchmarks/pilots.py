@@ -69,6 +69,11 @@ def outputs_of(pandaid: int) -> tuple[str, str]:
     return f"output.{pandaid}", f"log.{pandaid}"
 
 
+def first_job(body: bytes) -> int:
+    """The id of the job that a claim got."""
+    return int(json.loads(body)["data"]["jobs"][0]["PandaID"])
+
+
 def what_is_wrong(status: int, body: bytes) -> str:
     """Nothing when a request of a pilot was answered as wanted."""
     if status == 200 and SUCCESS.search(body):
@@ -106,7 +111,7 @@ class Lives:
         done = STEPS.index(request.kind) + 1
         if wrong or done >= self.n_steps:
             return wrong
-        pandaid = request.about if done > 1 else int(json.loads(body)["data"]["jobs"][0]["PandaID"])
+        pandaid = request.about if done > 1 else first_job(body)
         following = STEPS[done]
         if following == "finished":
             self._next.append(final_report(self.token, pandaid, outputs_of(pandaid)))

@@ -23,6 +23,8 @@ from bamboo.sql.tables.tasks import FIRST_TASK_ID
 
 VO = "bamboo"
 USER = "Bench User"
+#: A queue for which there never is a job.
+EMPTY_QUEUE = "EMPTY"
 #: Shares at each level of the tree; the leaves are the product.
 SHARES_PER_LEVEL = (3, 3, 3)
 N_LEAVES = 27
@@ -79,15 +81,23 @@ class Population:
         self.n_jobs += n
         return range(first, first + n)
 
-    def finish(self) -> None:
-        """Bring counters and kept counts in line with the rows; the engine is closed."""
+    def bring_in_line(self) -> None:
+        """Make counters, kept counts and numbering what they should be with these rows."""
         with self.engine.begin() as tx:
             self._count_files(tx)
             counts.replace(tx, now=utc_now())
             for table, column in ((t.jobs, "pandaid"), (t.files, "fileid"), (t.tasks, "jeditaskid")):
                 self._number_on(tx, table, column)
             self._number_on(tx, t.datasets, "datasetid")
+
+    def close(self) -> None:
+        """Give the connections back."""
         self.engine.dispose()
+
+    def finish(self) -> None:
+        """Nothing more is entered."""
+        self.bring_in_line()
+        self.close()
 
     def _number_on(self, tx: sa.Connection, table: sa.Table, column: str) -> None:
         if tx.dialect.name == "postgresql":
@@ -101,6 +111,7 @@ class Population:
             queues.set_storage(tx, "DISK", site="BENCH", endpoint="file://localhost", path="/storage")
             for number in range(self.n_queues):
                 queues.set_queue(tx, self.queue(number), {"site": "BENCH", "storage": "DISK"}, now=self.now)
+            queues.set_queue(tx, EMPTY_QUEUE, {"site": "BENCH", "storage": "DISK"}, now=self.now)
             shares.set_shares(tx, share_tree())
 
     def _enter_tasks(self) -> None:

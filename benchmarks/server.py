@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -29,6 +30,8 @@ class Server:
     url: str
     pid: int
     keys: KeyFolder
+    folder: Path
+    settings: Mapping[str, str]  #: what its processes find in their environment
 
     @property
     def address(self) -> tuple[str, int]:
@@ -56,9 +59,25 @@ def running_server(
         said = process.stdout.readline()
         if not said.startswith("serving at "):
             raise SystemExit(f"the server did not start: {(folder / 'server.log').read_text()[-2000:]}")
-        server = Server(said.removeprefix("serving at ").strip(), process.pid, keys)
+        server = Server(said.removeprefix("serving at ").strip(), process.pid, keys, folder, settings)
         _wait_until_ready(server.url)
         yield server
+
+
+@contextmanager
+def daemon_beside(server: Server, **chores: Mapping[str, object]) -> Iterator[subprocess.Popen[str]]:
+    """`bamboo daemon` over the same database, with its usual chores or those that are given."""
+    config = {"BAMBOO_DAEMON__CONFIG": json.dumps(chores)} if chores else {}
+    settings = {**server.settings, "BAMBOO_DAEMON__ENABLE": "true", **config}
+    with running_part("daemon", settings, server.folder) as process:
+        yield process
+
+
+@contextmanager
+def jedi_beside(server: Server, environ: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """`bamboo jedi` over the same database."""
+    with running_part("jedi", {**server.settings, **(environ or {})}, server.folder) as process:
+        yield process
 
 
 def environment(url: str, folder: Path, keys: KeyFolder) -> dict[str, str]:
