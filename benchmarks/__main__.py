@@ -28,6 +28,8 @@ HERE = Path(__file__).parent
 MEASUREMENTS = {
     "dispatch": "postgres",
     "atlas": "postgres",
+    "generate": "postgres",
+    "finish": "postgres",
 }
 SEED = 20_260_101
 

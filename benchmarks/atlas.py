@@ -21,7 +21,7 @@ from .measuring import LOAD_PROCESSES, Measured, Setting, bare_replies, measured
 from .pilots import claim_request, final_report, first_job, outputs_of, report_request, what_is_wrong
 from .population import EMPTY_QUEUE, Population
 from .report import Report
-from .server import Server, daemon_beside, running_server
+from .server import Server, running_daemon, running_server
 
 RUNNING_JOBS = 600_000
 HEARTBEAT_SECONDS = 1800
@@ -112,7 +112,7 @@ def run(setting: Setting, sizes: Sizes) -> Report:
         stack.callback(population.close)
         server = stack.enter_context(running_server(url, setting.databases.folder / "atlas", workers=sizes.workers))
         if sizes.daemon:
-            stack.enter_context(daemon_beside(server))
+            stack.enter_context(running_daemon(server.settings, server.folder))
         bare = bare_replies(server, setting.databases, connections=sizes.connections, seconds=sizes.seconds / 10)
         report.add("/livez, as fast as it goes", bare.figures(bare.tally.rate()))
         trial = Trial(setting, sizes, population, url, server, report)

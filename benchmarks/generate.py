@@ -1,100 +1,190 @@
-"""Job generation in bulk: python benchmarks/generate.py [--db URL] [--inputs 100000]
+"""Job generation: a task of so many input files, from its submission to all its jobs activated, by a real JEDI.
 
-From a submitted task of pseudo inputs to all its jobs activated, by the real agents; jobs per second and peak memory,
-beside the limit: the same number of job rows inserted by one multi-row statement after the other.
+Beside it the limit: the rows that this made, entered by COPY into an empty database of the same schema, with its
+indexes (on SQLite by multi-row INSERTs in one transaction).
 """
 
 from __future__ import annotations
 
-import argparse
-import resource
-import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 
-from bamboo.benchmarks.machine import facts
-from bamboo.core.clock import utc_now
-from bamboo.core.settings import Settings
+from bamboo.client import connect
 from bamboo.core.states import JobState
-from bamboo.jedi.agents import ContentsFeeder, JobGenerator, TaskRefiner
-from bamboo.jedi.context import Context
-from bamboo.plugins.manager import Plugins
-from bamboo.sql import migrate, queues, tasks
-from bamboo.sql.engine import open_engine
-from bamboo.sql.tables import jobs
+from bamboo.sql import tables as t
+from bamboo.sql.engine import open_engine, reading
+
+from .database import Databases, settle
+from .measuring import Setting, named
+from .population import VO, Population
+from .processes import read_all
+from .report import Report
+from .server import running_jedi, running_server
+
+#: Tables that generation fills, those first that others refer to.
+FILLED = (t.tasks, t.datasets, t.files, t.jobs, t.job_params, t.job_files, t.job_events)
+DATASET = "user.bench.in"
+POLL_SECONDS = 0.5
+LONGEST_SECONDS = 3600.0
+PERIOD = "BAMBOO_MASTER__PERIOD_SECONDS"
+#: The guards against runaway tasks would stop a task of a million jobs.
+NO_LIMIT = {"BAMBOO_JOBGEN__MAX_QUEUED_JOBS_PER_QUEUE": str(10**9)}
 
 
-def parameters(n_inputs: int) -> dict[str, object]:
+@dataclass(frozen=True)
+class Sizes:
+    files: tuple[int, ...] = (100_000, 1_000_000)  #: input files of a task, one job each
+    queues: int = 10
+    period: float = 5.0  #: seconds after which an agent of JEDI that found nothing looks again
+
+
+QUICK = Sizes(files=(500,), queues=2, period=0.2)
+
+
+def run(setting: Setting, sizes: Sizes) -> Report:
+    """For each size: generation, then the bare rows."""
+    report = Report(watched={"per s": 1, "of bare": 1, "peak MiB": -1})
+    for n_files in sizes.files:
+        with setting.databases.new() as url:
+            made = _generate(setting, sizes, url, n_files)
+            rate, what = n_files / made.seconds, named(files=n_files)
+            n_rows, bare_seconds = bare_rows(setting.databases, url)
+            bare = n_files / bare_seconds
+        figures = {"per s": rate, "seconds": made.seconds, "to first jobs s": made.first_seconds}
+        figures |= {"peak MiB": made.peak_mb, "of bare": rate / bare}
+        report.add(f"{what}: submission to activated", figures)
+        report.add(f"{what}: {n_rows} rows, bare", {"per s": bare, "seconds": bare_seconds})
+    return report
+
+
+@dataclass(frozen=True)
+class Made:
+    """A generation: seconds from the submission to the first and to all jobs, the most memory of JEDI's processes."""
+
+    seconds: float
+    first_seconds: float
+    peak_mb: float
+
+
+def _generate(setting: Setting, sizes: Sizes, url: str, n_files: int) -> Made:
+    population = Population.start(url, seed=setting.seed, n_queues=sizes.queues, n_tasks=0)
+    population.add_dataset(DATASET, n_files)
+    population.close()
+    settle(url)
+    folder = setting.databases.folder / f"generate-{n_files}"
+    with ExitStack() as stack:
+        server = stack.enter_context(running_server(url, folder))
+        jedi = stack.enter_context(running_jedi({**server.settings, **NO_LIMIT, PERIOD: str(sizes.period)}, folder))
+        engine = open_engine(url, pool_size=1)
+        stack.callback(engine.dispose)
+        began, first_seconds, peak_kb = time.monotonic(), 0.0, 0
+        task = connect(server.url, token=server.user_token()).submit_parameters(parameters())
+        while (n_jobs := _activated(engine)) < n_files:
+            if time.monotonic() > began + LONGEST_SECONDS or jedi.poll() is not None:
+                raise SystemExit(f"task {task} stands still at {n_jobs} of {n_files} jobs: {_state(engine, task)}")
+            first_seconds = first_seconds or (time.monotonic() - began if n_jobs else 0.0)
+            peak_kb = max(peak_kb, sum(one.pss_kb for one in read_all([jedi.pid]).values()))
+            time.sleep(POLL_SECONDS)
+        seconds = time.monotonic() - began
+        return Made(seconds, first_seconds or seconds, peak_kb / 1024)
+
+
+def parameters() -> dict[str, Any]:
+    """A task with one job for each file of the dataset."""
     output = {"param_type": "output", "value": "x.$JEDITASKID._${SN/P}.txt", "dataset": "user.bench.x/", "hidden": True}
     return {
         "taskName": "user.bench.generate",
-        "vo": "bamboo",
+        "vo": VO,
         "prodSourceLabel": "user",
-        "noInput": True,
-        "nEvents": n_inputs,
-        "nEventsPerJob": 1,
+        "processingType": "bench",
+        "taskType": "anal",
+        "nFilesPerJob": 1,
         "skipScout": True,
         "sourceURL": "http://localhost:25080",
         "jobParameters": [
             {"type": "constant", "value": '-j "" --sourceURL ${SURL} -r . -p "true"'},
+            {"type": "template", "param_type": "input", "value": "-i ${IN/T}", "dataset": DATASET},
             {"type": "template", **output},
             {"type": "constant", "value": "-o \"{'x.txt': 'x.$JEDITASKID._${SN/P}.txt'}\""},
         ],
     }
 
 
-def generate(engine: sa.Engine, n_inputs: int) -> float:
-    settings = Settings()
-    context = Context(engine, utc_now, settings, Plugins(settings, engine, utc_now))
-    with engine.begin() as tx:
-        queues.set_storage(tx, "DISK", site="BENCH", endpoint="file://localhost", path="/storage")
-        queues.set_queue(tx, "BENCH", {"site": "BENCH", "storage": "DISK"}, now=utc_now())
-        names = {"task_name": "user.bench.generate", "user_name": "bench", "vo": "bamboo", "prod_source_label": "user"}
-        tasks.insert_task(
-            tx, parameters(n_inputs), actor="bench", now=utc_now(), request_id=None, split_rule={}, **names
-        )
-    began = time.monotonic()
-    for agent in (TaskRefiner, ContentsFeeder, JobGenerator):
-        agent(context).run_once()
-    seconds = time.monotonic() - began
-    with engine.connect() as tx:
-        n_jobs = tx.scalar(sa.select(sa.func.count()).where(jobs.c.status == JobState.ACTIVATED))
-    if n_jobs != n_inputs:
-        raise SystemExit(f"{n_jobs} jobs instead of {n_inputs}")
-    return seconds
+def _activated(engine: sa.Engine) -> int:
+    with reading(engine) as tx:
+        counted = sa.select(sa.func.count()).where(t.jobs.c.status == JobState.ACTIVATED)
+        return int(tx.execute(counted).scalar_one())
 
 
-def bare_inserts(engine: sa.Engine, n_jobs: int) -> float:
-    """Copies of the generated rows, as plain inserts in transactions of the same size."""
-    with engine.connect() as tx:
-        row = dict(tx.execute(sa.select(jobs).limit(1)).mappings().one())
-    row.pop("pandaid")
-    began = time.monotonic()
-    for start in range(0, n_jobs, 2000):
-        with engine.begin() as tx:
-            tx.execute(sa.insert(jobs), [row] * min(2000, n_jobs - start))
-    return time.monotonic() - began
+def _state(engine: sa.Engine, jeditaskid: int) -> str:
+    with reading(engine) as tx:
+        columns = (t.tasks.c.status, t.tasks.c.error_dialog)
+        return str(tuple(tx.execute(sa.select(*columns).where(t.tasks.c.jeditaskid == jeditaskid)).one()))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--db", help="an empty database; default: SQLite in a temporary folder")
-    parser.add_argument("--inputs", type=int, default=100_000)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        engine = open_engine(given.db or f"sqlite:///{Path(folder, 'bamboo.db')}")
-        migrate.upgrade(engine)
-        seconds = generate(engine, given.inputs)
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        bare = bare_inserts(engine, given.inputs)
-        engine.dispose()
-    print(facts())
-    rate = given.inputs / seconds
-    print(f"{engine.dialect.name}: {given.inputs} jobs in {seconds:.1f} s: {rate:.0f} jobs/s, peak {peak_mb:.0f} MiB")
-    print(f"bare inserts of the job rows alone: {given.inputs / bare:.0f}/s; ratio {seconds / bare:.1f}")
+def bare_rows(databases: Databases, url: str) -> tuple[int, float]:
+    """How many rows generation has made, and how long it takes to enter them into another database of the same kind."""
+    with databases.new() as empty:
+        if databases.server is None:
+            return _insert_rows(url, empty)
+        return _copy_rows(databases.folder, url, empty)
 
 
-if __name__ == "__main__":
-    main()
+def _copy_rows(folder: Path, url: str, empty: str) -> tuple[int, float]:
+    n_rows, seconds = 0, 0.0
+    with psycopg.connect(plain(url)) as source, psycopg.connect(plain(empty)) as sink:
+        for table in FILLED:
+            path = folder / f"{table.name}.copy"
+            with path.open("wb") as file, source.cursor().copy(_command(table, "TO STDOUT")) as rows:
+                for some in rows:
+                    file.write(some)
+            began = time.monotonic()
+            cursor = sink.cursor()
+            with cursor.copy(_command(table, "FROM STDIN")) as copy:
+                for block in blocks(path):
+                    copy.write(block)
+            sink.commit()
+            seconds += time.monotonic() - began
+            n_rows += cursor.rowcount
+            path.unlink()
+    return n_rows, seconds
+
+
+def _command(table: sa.Table, how: str) -> bytes:
+    return f"COPY {table.name} {how} (FORMAT binary)".encode()
+
+
+def blocks(path: Path, size: int = 1 << 18) -> Iterator[bytes]:
+    """A file, block by block."""
+    with path.open("rb") as file:
+        while block := file.read(size):
+            yield block
+
+
+def plain(url: str) -> str:
+    """The URL as libpq takes it."""
+    return sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _insert_rows(url: str, empty: str) -> tuple[int, float]:
+    source, sink = open_engine(url), open_engine(empty)
+    n_rows, seconds = 0, 0.0
+    for table in FILLED:
+        with reading(source) as tx:
+            rows: Sequence[Any] = [dict(row) for row in tx.execute(sa.select(table)).mappings()]
+        began = time.monotonic()
+        if rows:
+            with sink.begin() as tx:
+                tx.execute(sa.insert(table), rows)
+        seconds += time.monotonic() - began
+        n_rows += len(rows)
+    source.dispose()
+    sink.dispose()
+    return n_rows, seconds

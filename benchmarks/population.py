@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from bamboo.core.clock import utc_now
 from bamboo.core.shares import Share
 from bamboo.core.states import LEASED, InputFileState, JobState, OutputDatasetState, OutputFileState, TaskState
-from bamboo.sql import counts, queues, shares
+from bamboo.sql import catalogue, counts, queues, shares
 from bamboo.sql import tables as t
 from bamboo.sql.engine import open_engine
 from bamboo.sql.tables.tasks import FIRST_TASK_ID
@@ -55,7 +55,8 @@ class Population:
         """Enter queues, shares and tasks."""
         population = cls(open_engine(url, statement_seconds=0), seed, n_queues, n_tasks)
         population._enter_grid()
-        population._enter_tasks()
+        if n_tasks:
+            population._enter_tasks()
         return population
 
     def queue(self, number: int) -> str:
@@ -80,6 +81,20 @@ class Population:
                     self._enter_reports(tx, numbers)
         self.n_jobs += n
         return range(first, first + n)
+
+    def add_dataset(self, name: str, n_files: int) -> None:
+        """Register a dataset of files in the catalogue."""
+        with self.engine.begin() as tx:
+            dataset = catalogue.ensure_dataset(tx, name, user_name=USER, now=self.now)
+        for start in range(1, n_files + 1, CHUNK):
+            n = self._series(start, min(start + CHUNK - 1, n_files))
+            lfn = sa.literal("in.") + sa.cast(n.c.n, sa.String)
+            words = {"guid": "guid-" + lfn, "url": sa.literal("file://localhost/storage/") + lfn}
+            figures = {"size_bytes": 1_000_000, "adler32": "12345678", "created_at": self._moment(self.now)}
+            with self.engine.begin() as tx:
+                self._copy(
+                    tx, t.catalogue_files, n, dataset_id=dataset, lfn=lfn, scope="user.bench", **words, **figures
+                )
 
     def bring_in_line(self) -> None:
         """Make counters, kept counts and numbering what they should be with these rows."""

@@ -65,18 +65,19 @@ def running_server(
 
 
 @contextmanager
-def daemon_beside(server: Server, **chores: Mapping[str, object]) -> Iterator[subprocess.Popen[str]]:
-    """`bamboo daemon` over the same database, with its usual chores or those that are given."""
+def running_daemon(
+    settings: Mapping[str, str], folder: Path, chores: Mapping[str, object] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """`bamboo daemon` with its usual chores, or those that are given."""
     config = {"BAMBOO_DAEMON__CONFIG": json.dumps(chores)} if chores else {}
-    settings = {**server.settings, "BAMBOO_DAEMON__ENABLE": "true", **config}
-    with running_part("daemon", settings, server.folder) as process:
+    with running_part("daemon", {**settings, "BAMBOO_DAEMON__ENABLE": "true", **config}, folder) as process:
         yield process
 
 
 @contextmanager
-def jedi_beside(server: Server, environ: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """`bamboo jedi` over the same database."""
-    with running_part("jedi", {**server.settings, **(environ or {})}, server.folder) as process:
+def running_jedi(settings: Mapping[str, str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """`bamboo jedi`."""
+    with running_part("jedi", settings, folder) as process:
         yield process
 
 
