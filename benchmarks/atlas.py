@@ -160,13 +160,14 @@ class Trial:
 
     def under(self, load: float, seconds: float) -> Measured:
         """Put a load on the server for some seconds, after a short while of the same."""
-        ending = self._fill(load, seconds + WARM_SECONDS)
+        ending = self.fill(load, seconds + WARM_SECONDS)
         warm_up(self.server, self.setting.databases, self._queues, seed=self.setting.seed, connections=8)
         n_warm = int(len(ending) * WARM_SECONDS / (seconds + WARM_SECONDS))
-        self._put(load, ending[:n_warm], WARM_SECONDS, self.setting.seed + 1)
-        return self._put(load, ending[n_warm:], seconds, self.setting.seed)
+        self.put(load, ending[:n_warm], WARM_SECONDS, self.setting.seed + 1)
+        return self.put(load, ending[n_warm:], seconds, self.setting.seed)
 
-    def _put(self, load: float, ending: range, seconds: float, seed: int) -> Measured:
+    def put(self, load: float, ending: range, seconds: float, seed: int) -> Measured:
+        """Put a load on the server; `ending` are the jobs that may end meanwhile."""
         token = self.server.pilot_token()
         sources = [
             Mix(token, self._queues, load / LOAD_PROCESSES, seed + at, self._beating, ending[at::LOAD_PROCESSES])
@@ -184,7 +185,7 @@ class Trial:
     def _queues(self) -> list[str]:
         return [self.population.queue(at) for at in range(self.sizes.queues)]
 
-    def _fill(self, load: float, seconds: float) -> range:
+    def fill(self, load: float, seconds: float) -> range:
         """See to it that there are the jobs that a load needs: returns those that will end."""
         missing = int(load * self.sizes.running_jobs) - self._n_beating
         if missing > 0:

@@ -1,4 +1,4 @@
-"""A round of production brokerage: python benchmarks/brokerage.py [--queues 1000] [--rounds 20]
+"""A round of production brokerage over many queues.
 
 One task over so many queues, each with software, links, storages, activity and jobs: milliseconds of CPU for a round,
 the best and the median, from the snapshot to the recorded reasons; once with all queues passing every gate, and once
@@ -7,20 +7,28 @@ with gates that refuse a part of them.
 
 from __future__ import annotations
 
-import argparse
 import random
 import statistics
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-
 from bamboo.core.tagging import ResourceType
-from bamboo.benchmarks.machine import facts
 from bamboo.plugins.contracts import QueueView, StorageView, TaskView
 from bamboo.plugins.grid import Activity, Amount, Grid, Inputs, Link
 from bamboo.plugins.production import ProductionJobBroker
 
+from .measuring import Setting
+from .report import Report
+
+
+@dataclass(frozen=True)
+class Sizes:
+    queues: int = 1000
+    rounds: int = 20
+
+
+QUICK = Sizes(queues=50, rounds=2)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 GB = 1 << 30
 TASK = TaskView(
@@ -129,21 +137,13 @@ def cpu_ms(queues: list[QueueView], snapshot: Grid, rounds: int) -> tuple[list[f
     return times, passed
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--queues", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=20)
-    given = parser.parse_args()
-    print(facts())
+def run(setting: Setting, sizes: Sizes) -> Report:
+    """Once with all queues passing every gate, once with a part of them refused."""
+    report = Report(watched={"least CPU ms": -1})
     for what, mixed in (("all pass", False), ("some are refused", True)):
-        dice = random.Random(1)
-        queues = [queue(number, dice, mixed=mixed) for number in range(given.queues)]
-        times, passed = cpu_ms(queues, grid(given.queues, dice), given.rounds)
-        print(
-            f"{what}: {given.queues} queues, {passed} passed: "
-            f"{min(times):.1f} ms of CPU at best, {statistics.median(times):.1f} ms median of {given.rounds} rounds"
-        )
-
-
-if __name__ == "__main__":
-    main()
+        dice = random.Random(setting.seed)
+        queues = [queue(number, dice, mixed=mixed) for number in range(sizes.queues)]
+        times, passed = cpu_ms(queues, grid(sizes.queues, dice), sizes.rounds)
+        figures = {"queues": sizes.queues, "passed": passed, "least CPU ms": min(times)}
+        report.add(what, {**figures, "median CPU ms": statistics.median(times), "rounds": sizes.rounds})
+    return report

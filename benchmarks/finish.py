@@ -65,24 +65,25 @@ def _populate(setting: Setting, sizes: Sizes, url: str, n_jobs: int) -> range:
 
 
 def _adder_rate(setting: Setting, sizes: Sizes, url: str, n_jobs: int) -> float:
-    """Jobs per second, from the first that are booked on."""
+    """Jobs per second, from when the first page was taken to when the last one was, by the log of states."""
     folder = setting.databases.folder / f"finish-{n_jobs}"
     folder.mkdir()
     engine = open_engine(url, pool_size=1)
     settings = {"BAMBOO_DATABASE__URL": url, "BAMBOO_DAEMON__N_PROC": str(sizes.processes)}
     with running_daemon(settings, folder, ADDER_ONLY) as daemon:
-        end, first = time.monotonic() + LONGEST_SECONDS, (0.0, 0)
+        end = time.monotonic() + LONGEST_SECONDS
         while n_left := _holding(engine):
             if time.monotonic() > end or daemon.poll() is not None:
                 raise SystemExit(f"the adder stands still at {n_left} of {n_jobs} jobs")
-            if n_left < n_jobs and not first[1]:
-                first = (time.monotonic(), n_left)
             time.sleep(POLL_SECONDS)
+    with reading(engine) as tx:
+        booked = sa.select(t.job_events.c.at, sa.func.count()).where(t.job_events.c.new_status == JobState.FINISHED)
+        pages = tx.execute(booked.group_by(t.job_events.c.at).order_by(t.job_events.c.at)).all()
     engine.dispose()
-    began, n_counted = first
-    if not n_counted:
-        raise SystemExit(f"{n_jobs} jobs were booked between two looks: give more --jobs")
-    return n_counted / (time.monotonic() - began)
+    (first, _), (last, n_last) = pages[0], pages[-1]
+    if first == last:
+        raise SystemExit(f"{n_jobs} jobs are one page only: give more --jobs")
+    return float((n_jobs - n_last) / (last - first).total_seconds())
 
 
 def _holding(engine: sa.Engine) -> int:

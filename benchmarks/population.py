@@ -196,7 +196,7 @@ class Population:
                 "pilot_id": "bench|SLURM||PR|3.0",
                 "node": "wn1.example.org",
             }
-        if status is JobState.HOLDING:
+        if status in (JobState.HOLDING, JobState.FINISHED):
             values |= {"reported_status": "finished", "started_at": self._moment(self.now)}
             values |= {"ended_at": self._moment(self.now), "trans_exit_code": 0}
         self._copy(tx, t.jobs, n, **values)
@@ -205,36 +205,20 @@ class Population:
         self._copy(tx, t.job_events, n, pandaid=number, at=self._moment(self.now), **line)
 
     def _enter_files(self, tx: sa.Connection, n: sa.FromClause, status: JobState) -> None:
-        number, task = n.c.n, n.c.n % self.n_tasks
-        jeditaskid, lfn = self.first_task + task, sa.literal("in.") + sa.cast(number, sa.String)
+        """Files as they are while their job is at work, or when it is finished."""
+        number, task, is_over = n.c.n, n.c.n % self.n_tasks, status is JobState.FINISHED
+        lfn = sa.literal("in.") + sa.cast(number, sa.String)
         url = sa.literal("file://localhost/storage/") + lfn
         described = {"lfn": lfn, "url": url, "size_bytes": 1_000_000, "checksum": "ad:12345678"}
-        self._copy(
-            tx,
-            t.files,
-            n,
-            fileid=number,
-            datasetid=self._dataset(task, 0),
-            jeditaskid=jeditaskid,
-            status=InputFileState.RUNNING,
-            attempt_nr=1,
-            pandaid=number,
-            **described,
-        )
-        owned = {"pandaid": number, "jeditaskid": jeditaskid}
-        self._copy(
-            tx,
-            t.job_files,
-            n,
-            **owned,
-            fileid=number,
-            datasetid=self._dataset(task, 0),
-            type="input",
-            status=InputFileState.RUNNING,
-            **described,
-        )
+        owned = {"jeditaskid": self.first_task + task, "pandaid": number}
+        given = {**described, "fileid": number, "datasetid": self._dataset(task, 0)}
+        given["status"] = InputFileState.FINISHED if is_over else InputFileState.RUNNING
+        holder = {**owned, "pandaid": None} if is_over else owned
+        self._copy(tx, t.files, n, attempt_nr=1, **holder, **given)
+        self._copy(tx, t.job_files, n, type="input", **owned, **given)
         for place, (kind, _, _) in enumerate(DATASETS[1:], 1):
-            made = {"lfn": self._made(n, kind), "status": OutputFileState.RUNNING, "storage": "DISK"}
+            made: dict[str, Any] = {"lfn": self._made(n, kind), "storage": "DISK"}
+            made["status"] = OutputFileState.FINISHED if is_over else OutputFileState.RUNNING
             self._copy(tx, t.job_files, n, **owned, datasetid=self._dataset(task, place), type=kind, **made)
 
     def _enter_reports(self, tx: sa.Connection, n: sa.FromClause) -> None:
@@ -253,13 +237,16 @@ class Population:
         self._copy(tx, t.job_reports, n, pandaid=n.c.n, output_report=make(*told))
 
     def _count_files(self, tx: sa.Connection) -> None:
-        """Counters of datasets: all inputs are with jobs, all outputs are to be made."""
-        n_inputs = sa.select(sa.func.count()).where(t.files.c.datasetid == t.datasets.c.datasetid).scalar_subquery()
-        mine = t.datasets.c.jeditaskid >= self.first_task
-        inputs = sa.update(t.datasets).where(mine, t.datasets.c.is_master)
-        tx.execute(inputs.values(n_files=n_inputs, n_files_used=n_inputs))
-        planned = sa.select(sa.func.count()).where(t.job_files.c.datasetid == t.datasets.c.datasetid).scalar_subquery()
-        tx.execute(sa.update(t.datasets).where(mine, ~t.datasets.c.is_master).values(n_files=planned))
+        """Counters of datasets: all inputs are with jobs or finished, all outputs are to be made or made."""
+        ours = t.datasets.c.jeditaskid >= self.first_task
+        for table, is_master in ((t.files, True), (t.job_files, False)):
+            mine = table.c.datasetid == t.datasets.c.datasetid
+            n_files = sa.select(sa.func.count()).where(mine)
+            counted = {"n_files": n_files, "n_files_finished": n_files.where(table.c.status == "finished")}
+            if is_master:
+                counted["n_files_used"] = n_files
+            values = {name: count.scalar_subquery() for name, count in counted.items()}
+            tx.execute(sa.update(t.datasets).where(ours, t.datasets.c.is_master.is_(is_master)).values(values))
 
     # The words of all that.
 

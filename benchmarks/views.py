@@ -1,0 +1,99 @@
+"""What people and programs look at, over a million jobs of ten thousand tasks: pages, listings, details."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bamboo.core.states import JobState
+
+from .database import settle
+from .load import Request, http_request
+from .measuring import Setting, bare_replies, measured, named, tell_errors
+from .population import Population
+from .report import Report
+from .server import running_server
+
+#: What part of the jobs is in which state.
+STATES = {JobState.FINISHED: 0.7, JobState.ACTIVATED: 0.2, JobState.RUNNING: 0.1}
+#: Different tasks or jobs that are asked for by turns.
+N_ASKED = 200
+
+
+@dataclass(frozen=True)
+class Sizes:
+    jobs: int = 1_000_000
+    tasks: int = 10_000
+    queues: int = 200
+    seconds: float = 5.0  #: for each view
+    connections: int = 4
+
+
+QUICK = Sizes(jobs=5000, tasks=50, queues=10, seconds=0.5)
+
+
+@dataclass
+class Looks:
+    """A view, asked for again and again, each time of another task or job."""
+
+    kind: str
+    token: str
+    paths: Sequence[str]
+    seed: int
+
+    def begin(self, at: float) -> None:
+        self._dice = random.Random(self.seed)
+        self._requests = [Request(self.kind, http_request("GET", path, self.token)) for path in self.paths]
+
+    def next(self) -> tuple[float, Request] | None:
+        return 0.0, self._dice.choice(self._requests)
+
+    def answered(self, request: Request, status: int, body: bytes) -> str:
+        failed = status != 200 or b'"success":false' in body[:40]
+        return f"HTTP {status} {body[:200]!r}" if failed else ""
+
+
+def run(setting: Setting, sizes: Sizes) -> Report:
+    """Each view in turn."""
+    report = Report(watched={"p50 ms": -1, "of /livez": -1})
+    with setting.databases.new() as url:
+        population = Population.start(url, seed=setting.seed, n_queues=sizes.queues, n_tasks=sizes.tasks)
+        for state, part in STATES.items():
+            population.add_jobs(int(sizes.jobs * part), state)
+        population.finish()
+        settle(url)
+        with running_server(url, setting.databases.folder / "views") as server:
+            token = server.user_token()
+            looks = (setting.databases, sizes.connections, sizes.seconds)
+            bare = bare_replies(server, looks[0], connections=looks[1], seconds=looks[2])
+            report.add("/livez", bare.figures(bare.tally.rate()))
+            for kind, paths in views(population, setting.seed).items():
+                source = Looks(kind, token, paths, setting.seed)
+                got = measured(server, looks[0], [source], connections=looks[1], seconds=looks[2])
+                figures = got.figures(got.tally.rate())
+                report.add(kind, {**figures, "of /livez": figures["p50 ms"] / bare.tally.p_ms(50)})
+                tell_errors(report, kind, got.tally)
+    report.notes.append(f"{named(jobs=sizes.jobs)}, {named(tasks=sizes.tasks)}")
+    return report
+
+
+def views(population: Population, seed: int) -> Mapping[str, Sequence[str]]:
+    """The addresses of each view."""
+    dice = random.Random(seed)
+    tasks = [population.first_task + dice.randrange(population.n_tasks) for _ in range(N_ASKED)]
+    jobs = [1 + dice.randrange(population.n_jobs) for _ in range(N_ASKED)]
+    api = "/api/v1"
+    return {
+        "task: details": [f"{api}/task/get_detailed_info?task_id={task}" for task in tasks],
+        "task: datasets and jobs": [f"{api}/task/get_details?task_id={task}" for task in tasks],
+        "task: state": [f"{api}/task/get_status?task_id={task}" for task in tasks],
+        "task: why": [f"{api}/task/why?task_id={task}" for task in tasks],
+        "tasks: newest 100": ["/tasks/?limit=100"],
+        "jobs: 100 of a task": [f"{api}/job/list?task_id={task}&limit=100" for task in tasks],
+        "jobs: 100 of all": [f"{api}/job/list?after={job}&limit=100" for job in jobs],
+        "job: details": [f"{api}/job/get_detailed_info?job_id={job}" for job in jobs],
+        "job: why": [f"{api}/job/why?job_id={job}" for job in jobs],
+        "queues": [f"{api}/queue/list"],
+        "status page": ["/"],
+    }
