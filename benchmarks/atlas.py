@@ -7,30 +7,18 @@ Requests come when they come (Poisson), whether or not those before are answered
 
 from __future__ import annotations
 
-import random
-from collections import deque
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from bamboo.core.states import JobState
 
 from .database import settle
-from .load import Request
 from .measuring import LOAD_PROCESSES, Measured, Setting, bare_replies, measured, named, tell_errors, warm_up
-from .pilots import claim_request, final_report, first_job, outputs_of, report_request, what_is_wrong
 from .population import EMPTY_QUEUE, Population
 from .report import Report
 from .server import Server, running_daemon, running_server
+from .sources import JOBS_PER_SECOND, MIX, RUNNING_JOBS, Mix
 
-RUNNING_JOBS = 600_000
-HEARTBEAT_SECONDS = 1800
-JOBS_PER_SECOND = 5_000_000 / (7 * 24 * 3600)
-#: Requests per second of 1 ATLAS, by kind.
-MIX: Mapping[str, float] = {
-    "heartbeat": RUNNING_JOBS / HEARTBEAT_SECONDS,
-    **dict.fromkeys(("claim", "running", "finished", "no work"), JOBS_PER_SECOND),
-}
 #: What an operator promises.
 LIMIT_MS = 50.0
 #: More jobs are there to be claimed and ended than the load will want on average.
@@ -51,56 +39,6 @@ class Sizes:
 
 
 QUICK = Sizes(atlas=(0.1, 0.2), refine=0, running_jobs=5000, queues=20, seconds=2.0, connections=16)
-
-
-@dataclass
-class Mix:
-    """The requests of one process: `rate` times 1 ATLAS. Heartbeats are those of jobs that nothing else happens to."""
-
-    token: str
-    queues: Sequence[str]
-    rate: float
-    seed: int
-    beating: Sequence[range]  #: jobs that run on
-    ending: range  #: jobs that end
-    _claimed: deque[int] = field(default_factory=deque)
-
-    def begin(self, at: float) -> None:
-        self._dice = random.Random(self.seed)
-        self._per_second = self.rate * sum(MIX.values())
-        self._kinds, self._weights = list(MIX), list(MIX.values())
-        self._claims = [claim_request(self.token, queue) for queue in self.queues]
-        empty = claim_request(self.token, EMPTY_QUEUE)
-        self._no_work = Request("no work", empty.payload)
-        self._due = at
-        self._enders = iter(self.ending)
-
-    def next(self) -> tuple[float, Request] | None:
-        self._due += self._dice.expovariate(self._per_second)
-        return self._due, self._request(self._dice.choices(self._kinds, self._weights)[0])
-
-    def _request(self, kind: str) -> Request:
-        if kind == "claim":
-            return self._dice.choice(self._claims)
-        if kind == "no work":
-            return self._no_work
-        if kind == "running" and self._claimed:
-            return report_request("running", self.token, self._claimed.popleft())
-        if kind == "finished" and (pandaid := next(self._enders, None)):
-            return final_report(self.token, pandaid, outputs_of(pandaid))
-        return report_request("heartbeat", self.token, self._beating())
-
-    def _beating(self) -> int:
-        (some,) = self._dice.choices(self.beating, [len(one) for one in self.beating])
-        return self._dice.choice(some)
-
-    def answered(self, request: Request, status: int, body: bytes) -> str:
-        if request.kind == "no work":
-            return "" if status == 200 and b"No jobs" in body else f"HTTP {status} {body[:200]!r}"
-        wrong = what_is_wrong(status, body)
-        if request.kind == "claim" and not wrong:
-            self._claimed.append(first_job(body))
-        return wrong
 
 
 def run(setting: Setting, sizes: Sizes) -> Report:
@@ -160,17 +98,26 @@ class Trial:
 
     def under(self, load: float, seconds: float) -> Measured:
         """Put a load on the server for some seconds, after a short while of the same."""
-        ending = self.fill(load, seconds + WARM_SECONDS)
+        warm_seconds = min(WARM_SECONDS, seconds)
+        ending = self.fill(load, seconds + warm_seconds)
         warm_up(self.server, self.setting.databases, self._queues, seed=self.setting.seed, connections=8)
-        n_warm = int(len(ending) * WARM_SECONDS / (seconds + WARM_SECONDS))
-        self.put(load, ending[:n_warm], WARM_SECONDS, self.setting.seed + 1)
+        n_warm = int(len(ending) * warm_seconds / (seconds + warm_seconds))
+        self.put(load, ending[:n_warm], warm_seconds, self.setting.seed + 1)
         return self.put(load, ending[n_warm:], seconds, self.setting.seed)
 
     def put(self, load: float, ending: range, seconds: float, seed: int) -> Measured:
         """Put a load on the server; `ending` are the jobs that may end meanwhile."""
         token = self.server.pilot_token()
         sources = [
-            Mix(token, self._queues, load / LOAD_PROCESSES, seed + at, self._beating, ending[at::LOAD_PROCESSES])
+            Mix(
+                token,
+                self._queues,
+                EMPTY_QUEUE,
+                load / LOAD_PROCESSES,
+                seed + at,
+                self._beating,
+                ending[at::LOAD_PROCESSES],
+            )
             for at in range(LOAD_PROCESSES)
         ]
         return measured(

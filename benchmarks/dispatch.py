@@ -8,11 +8,11 @@ from bamboo.core.states import JobState
 
 from .database import settle
 from .measuring import LOAD_PROCESSES, Measured, Setting, bare_replies, measured, named, tell_errors, warm_up
-from .pilots import Lives
 from .population import Population
 from .raw_sql import run_raw
 from .report import Report
 from .server import Server, running_server
+from .sources import Lives
 
 #: Of the activated jobs, each of the four loads takes at most one part in so many: the queues must not run empty.
 PART = 6

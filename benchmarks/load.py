@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 #: Processes wait so long for each other before they begin.
-START_SECONDS = 0.3
+START_SECONDS = 0.1
 #: Answers that are still out at the end are waited for so long.
 LAST_SECONDS = 30.0
 IDLE_SECONDS = 0.05

@@ -8,10 +8,10 @@ from typing import Any
 
 from .database import Databases
 from .load import Request, Source, Tally, http_request, run_load
-from .pilots import Lives, Repeated
 from .processes import cpu_seconds
 from .report import Report
 from .server import Server
+from .sources import Lives, Repeated
 
 #: The load generator's own processes.
 LOAD_PROCESSES = 2

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import random
 import re
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from .load import Request, http_request
@@ -79,61 +76,6 @@ def what_is_wrong(status: int, body: bytes) -> str:
     if status == 200 and SUCCESS.search(body):
         return ""
     return f"HTTP {status} {body[:200]!r}"
-
-
-@dataclass
-class Lives:
-    """Jobs' lives, as many at a time as there are connections: the first `n_steps` of claim, running, heartbeat and
-    finished. At most `limit` jobs are claimed."""
-
-    token: str
-    queues: Sequence[str]
-    seed: int
-    limit: int
-    n_steps: int = len(STEPS)
-    _claims: dict[str, Request] = field(default_factory=dict)
-    _next: deque[Request] = field(default_factory=deque)
-
-    def begin(self, at: float) -> None:
-        self._dice = random.Random(self.seed)
-        self._claims = {queue: claim_request(self.token, queue) for queue in self.queues}
-
-    def next(self) -> tuple[float, Request] | None:
-        if self._next:
-            return 0.0, self._next.popleft()
-        if self.limit <= 0:
-            return None
-        self.limit -= 1
-        return 0.0, self._claims[self._dice.choice(self.queues)]
-
-    def answered(self, request: Request, status: int, body: bytes) -> str:
-        wrong = what_is_wrong(status, body)
-        done = STEPS.index(request.kind) + 1
-        if wrong or done >= self.n_steps:
-            return wrong
-        pandaid = request.about if done > 1 else first_job(body)
-        following = STEPS[done]
-        if following == "finished":
-            self._next.append(final_report(self.token, pandaid, outputs_of(pandaid)))
-        else:
-            self._next.append(report_request(following, self.token, pandaid))
-        return ""
-
-
-@dataclass
-class Repeated:
-    """The same request over and over."""
-
-    request: Request
-
-    def begin(self, at: float) -> None:
-        pass
-
-    def next(self) -> tuple[float, Request] | None:
-        return 0.0, self.request
-
-    def answered(self, request: Request, status: int, body: bytes) -> str:
-        return "" if status == 200 else f"HTTP {status} {body[:200]!r}"
 
 
 ACQUIRE = "/api/v1/pilot/acquire_jobs"

@@ -12,11 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import psycopg
-import sqlalchemy as sa
-
-from bamboo.sql.engine import PRAGMAS, SQLITE_BUSY_SECONDS
-
 from .load import Tally, together
 from .pilots import STEPS
 
@@ -74,9 +69,9 @@ def run_raw(
 def _client(
     ready: Callable[[], float], url: str, queues: Sequence[str], limit: int, seconds: float, seed: int, n_steps: int
 ) -> Tally:
-    parsed, dice, tally = sa.make_url(url), random.Random(seed), Tally()
-    statements = [one.format(**WORDS[parsed.get_backend_name()]) for one in (CLAIM, RUNNING, HEARTBEAT, FINISHED)]
-    execute = _opened(parsed)
+    kind, dice, tally = url.partition(":")[0].partition("+")[0], random.Random(seed), Tally()
+    statements = [one.format(**WORDS[kind]) for one in (CLAIM, RUNNING, HEARTBEAT, FINISHED)]
+    execute = _sqlite(url) if kind == "sqlite" else _postgres(url)
     begin_at = ready()
     cpu, end = time.process_time(), begin_at + seconds
     for _ in range(limit):
@@ -95,13 +90,13 @@ def _client(
     return tally
 
 
-def _opened(url: sa.URL) -> Execute:
-    """Runs a statement in a transaction of its own; gives the id that it returned, or how many rows it changed."""
-    if url.get_backend_name() == "sqlite":
-        return _sqlite(url)
-    connection = psycopg.connect(
-        url.set(drivername="postgresql").render_as_string(hide_password=False), autocommit=True
-    )
+# Each runs a statement in a transaction of its own; gives the id that it returned, or how many rows it changed.
+
+
+def _postgres(url: str) -> Execute:
+    import psycopg  # the clients of a SQLite file need none
+
+    connection = psycopg.connect(url.replace("postgresql+psycopg:", "postgresql:", 1), autocommit=True)
     connection.prepare_threshold = 0
 
     def execute(statement: str, about: str | int) -> int:
@@ -112,8 +107,10 @@ def _opened(url: sa.URL) -> Execute:
     return execute
 
 
-def _sqlite(url: sa.URL) -> Execute:
-    connection = sqlite3.connect(str(url.database), timeout=SQLITE_BUSY_SECONDS, isolation_level=None)
+def _sqlite(url: str) -> Execute:
+    from bamboo.sql.engine import PRAGMAS, SQLITE_BUSY_SECONDS  # with a library that takes long to load
+
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=SQLITE_BUSY_SECONDS, isolation_level=None)
     for pragma in PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
 

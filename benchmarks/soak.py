@@ -21,6 +21,7 @@ from .population import Population
 from .processes import read_all
 from .report import Report
 from .server import running_daemon, running_jedi, running_server
+from .sources import RUNNING_JOBS
 
 MIB = 1 << 20
 #: Figures that have grown by more than this factor are pointed at.
@@ -34,7 +35,7 @@ class Sizes:
     minutes: float = 30.0
     window_seconds: float = 60.0
     load: float = 0.0  #: in ATLAS; 0: half of the largest that is carried, which is found first
-    running_jobs: int = atlas.RUNNING_JOBS  #: for each ATLAS
+    running_jobs: int = RUNNING_JOBS  #: for each ATLAS
     queues: int = 200
     workers: int = 2
     connections: int = 64

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from bamboo.core.states import JobState
 
 from .database import settle
-from .load import Request, http_request
 from .measuring import Setting, bare_replies, measured, named, tell_errors
 from .population import Population
 from .report import Report
 from .server import running_server
+from .sources import Looks
 
 #: What part of the jobs is in which state.
 STATES = {JobState.FINISHED: 0.7, JobState.ACTIVATED: 0.2, JobState.RUNNING: 0.1}
@@ -31,27 +31,6 @@ class Sizes:
 
 
 QUICK = Sizes(jobs=5000, tasks=50, queues=10, seconds=0.5)
-
-
-@dataclass
-class Looks:
-    """A view, asked for again and again, each time of another task or job."""
-
-    kind: str
-    token: str
-    paths: Sequence[str]
-    seed: int
-
-    def begin(self, at: float) -> None:
-        self._dice = random.Random(self.seed)
-        self._requests = [Request(self.kind, http_request("GET", path, self.token)) for path in self.paths]
-
-    def next(self) -> tuple[float, Request] | None:
-        return 0.0, self._dice.choice(self._requests)
-
-    def answered(self, request: Request, status: int, body: bytes) -> str:
-        failed = status != 200 or b'"success":false' in body[:40]
-        return f"HTTP {status} {body[:200]!r}" if failed else ""
 
 
 def run(setting: Setting, sizes: Sizes) -> Report:

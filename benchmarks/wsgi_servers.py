@@ -30,9 +30,10 @@ from bamboo.sql.engine import open_engine
 from .database import settle
 from .load import Request, Source, Tally, http_request, run_load
 from .measuring import LOAD_PROCESSES, Setting
-from .pilots import Repeated, claim_request, report_request
+from .pilots import claim_request, report_request
 from .population import EMPTY_QUEUE, Population
 from .report import Report
+from .sources import InTurn, Repeated
 
 SERVERS = ("granian", "gunicorn", "waitress")
 URL_VARIABLE = "BAMBOO_BENCHMARK_URL"
@@ -50,24 +51,6 @@ class Sizes:
 
 
 QUICK = Sizes(seconds=0.5, runs=1)
-
-
-@dataclass
-class InTurn:
-    """Some requests over and over."""
-
-    requests: Sequence[Request]
-    _sent: int = 0
-
-    def begin(self, at: float) -> None:
-        pass
-
-    def next(self) -> tuple[float, Request] | None:
-        self._sent += 1
-        return 0.0, self.requests[self._sent % len(self.requests)]
-
-    def answered(self, request: Request, status: int, body: bytes) -> str:
-        return "" if status == 200 else f"HTTP {status} {body[:200]!r}"
 
 
 def run(setting: Setting, sizes: Sizes) -> Report:
