@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bamboo.admin.interrupt import interruptible
+
 from .database import databases
 from .machine import facts
 from .measuring import Setting
@@ -46,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line names; the status is 1 when a measurement had errors."""
     given = _parser().parse_args(arguments)
     names = list(MEASUREMENTS) if given.name == "all" else [given.name]
-    return max(_run(name, given) for name in names)
+    with interruptible():
+        return max([_run(name, given) for name in names])
 
 
 def _run(name: str, given: argparse.Namespace) -> int:

@@ -17,9 +17,12 @@ import psycopg
 import sqlalchemy as sa
 
 from bamboo.client import connect
+from bamboo.core.clock import utc_now
+from bamboo.core.partitions import QUEUED_MAX, QUEUED_MIN
 from bamboo.core.states import JobState
 from bamboo.sql import tables as t
 from bamboo.sql.engine import open_engine, reading
+from bamboo.sql.settings import set_value
 
 from .database import Databases, settle
 from .measuring import Setting, named
@@ -32,10 +35,12 @@ from .server import running_jedi, running_server
 FILLED = (t.tasks, t.datasets, t.files, t.jobs, t.job_params, t.job_files, t.job_events)
 DATASET = "user.bench.in"
 POLL_SECONDS = 0.5
-LONGEST_SECONDS = 3600.0
+#: A task that gets no new job for so long stands still.
+STANDSTILL_SECONDS = 300.0
 PERIOD = "BAMBOO_MASTER__PERIOD_SECONDS"
-#: The guards against runaway tasks would stop a task of a million jobs.
-NO_LIMIT = {"BAMBOO_JOBGEN__MAX_QUEUED_JOBS_PER_QUEUE": str(10**9)}
+MANY = 10**9
+#: The throttlers would hold up a task whose jobs no pilot takes.
+NO_LIMIT = {"BAMBOO_JOBGEN__MAX_QUEUED_JOBS_PER_QUEUE": str(MANY)}
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class Made:
 def _generate(setting: Setting, sizes: Sizes, url: str, n_files: int) -> Made:
     population = Population.start(url, seed=setting.seed, n_queues=sizes.queues, n_tasks=0)
     population.add_dataset(DATASET, n_files)
+    _lift_limits(population.engine)
     population.close()
     settle(url)
     folder = setting.databases.folder / f"generate-{n_files}"
@@ -84,16 +90,26 @@ def _generate(setting: Setting, sizes: Sizes, url: str, n_files: int) -> Made:
         jedi = stack.enter_context(running_jedi({**server.settings, **NO_LIMIT, PERIOD: str(sizes.period)}, folder))
         engine = open_engine(url, pool_size=1)
         stack.callback(engine.dispose)
-        began, first_seconds, peak_kb = time.monotonic(), 0.0, 0
+        began, first_seconds, peak_kb, seen = time.monotonic(), 0.0, 0, 0
+        moved_at = began
         task = connect(server.url, token=server.user_token()).submit_parameters(parameters())
         while (n_jobs := _activated(engine)) < n_files:
-            if time.monotonic() > began + LONGEST_SECONDS or jedi.poll() is not None:
+            if n_jobs > seen:
+                seen, moved_at = n_jobs, time.monotonic()
+            if time.monotonic() > moved_at + STANDSTILL_SECONDS or jedi.poll() is not None:
                 raise SystemExit(f"task {task} stands still at {n_jobs} of {n_files} jobs: {_state(engine, task)}")
             first_seconds = first_seconds or (time.monotonic() - began if n_jobs else 0.0)
             peak_kb = max(peak_kb, sum(one.pss_kb for one in read_all([jedi.pid]).values()))
             time.sleep(POLL_SECONDS)
         seconds = time.monotonic() - began
         return Made(seconds, first_seconds or seconds, peak_kb / 1024)
+
+
+def _lift_limits(engine: sa.Engine) -> None:
+    """Let partitions of the Job Generator have as many queued jobs as there may be."""
+    with engine.begin() as tx:
+        for one in (QUEUED_MIN, QUEUED_MAX):
+            set_value(tx, one.component, one.key, one.app, str(MANY), kind="int", now=utc_now())
 
 
 def parameters() -> dict[str, Any]:

@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bamboo.admin.interrupt import interruptible
 from bamboo.client import connect
 from bamboo.client.polling import Poller
 from bamboo.server.transforms import one_file
@@ -39,7 +38,7 @@ def run(setting: Setting, sizes: Sizes) -> Report:
     folder = setting.databases.folder / "bare"
     folder.mkdir()
     bare = _bare_seconds(sizes, folder)
-    with interruptible(), system_up(setting, "tiny", n_pilots=sizes.pilots) as system:
+    with system_up(setting, "tiny", n_pilots=sizes.pilots) as system:
         began = time.monotonic()
         task = connect(system.url).run("true", n_jobs=sizes.jobs)
         info = task.wait(timeout_seconds=LONGEST_SECONDS, poller=Poller(longest_seconds=1.0))
