@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from ...core.settings import ServerSection
 from .caller import Caller
 from .errors import NotAdmitted, NotProven
 from .keys import KeyFiles, KeySource
+from .memory import Memory, Proof
 from .policies import Policies
-from .tokens import TokenRules, verify
+from .tokens import TokenRules, key_of, verify
 
 USER_HEADER = "X-Bamboo-User"
 ANONYMOUS = "anonymous"
@@ -43,6 +44,7 @@ class Door:
     policies: Policies
     rules: TokenRules
     own_hosts: Collection[str] = ()
+    memory: Memory = field(default_factory=Memory)
 
     @classmethod
     def build(cls, section: ServerSection) -> Door:
@@ -64,13 +66,19 @@ class Door:
         """Who makes a request; raises `NotProven`, `NotAdmitted`, and `Invalid` for a name that cannot be one."""
         token = _bearer(request)
         if token and self.keys is not None:
-            claims = verify(token, self.keys, self.rules, now)
-            return self._member(claims, request.headers.get("Origin", ""))
+            origin = request.headers.get("Origin", "")
+            return self.memory.find(token, origin, self.keys, now) or self._prove(token, origin, self.keys, now)
         if self.trusts_this_machine and self._is_from_here(request):
             return _named(request.headers.get(USER_HEADER, ANONYMOUS))
         if token:
             raise NotProven("tokens cannot be verified here: the server knows no keys", hint="set [server] token_keys")
         raise NotProven("this request shows no token", hint=HOW_TO_COME_IN)
+
+    def _prove(self, token: str, origin: str, keys: KeySource, now: datetime) -> Caller:
+        claims = verify(token, keys, self.rules, now)
+        found = self._member(claims, origin)
+        self.memory.keep(token, origin, Proof(key_of(token, keys), claims, found))
+        return found
 
     def _member(self, claims: Mapping[str, Any], origin: str) -> Caller:
         """The one whom verified claims describe, with the roles that the policies give them in their VO."""

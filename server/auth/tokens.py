@@ -42,15 +42,20 @@ def verify(token: str, keys: KeySource, rules: TokenRules, now: datetime) -> Map
     """The claims of a token; raises `NotProven` when any check fails."""
     if len(token) > MAX_TOKEN_BYTES:
         raise NotProven(f"the token has {len(token)} bytes, more than {MAX_TOKEN_BYTES}", hint="ask for fewer claims")
-    key = _key_for(_header(token), keys)
+    key = key_of(token, keys)
     try:
         content = jws.deserialize_compact(token, key.jwk, [key.algorithm], _REGISTRY)
     except (JoseError, ValueError):
         raise NotProven("the token's signature is wrong", hint=ASK_ANEW) from None
     claims = _object(content.payload or b"", "claims")
-    _check_times(claims, now)
+    check_times(claims, now)
     _check_parties(claims, rules)
     return claims
+
+
+def key_of(token: str, keys: KeySource) -> VerificationKey:
+    """The trusted key that a token says it is signed with; raises `NotProven`."""
+    return _key_for(_header(token), keys)
 
 
 def _header(token: str) -> Mapping[str, Any]:
@@ -87,7 +92,8 @@ def _key_for(header: Mapping[str, Any], keys: KeySource) -> VerificationKey:
     return key
 
 
-def _check_times(claims: Mapping[str, Any], now: datetime) -> None:
+def check_times(claims: Mapping[str, Any], now: datetime) -> None:
+    """Raises `NotProven` for the claims of a token that has expired, never does, or is not valid yet."""
     moment = now.timestamp()
     expires, begins = _seconds(claims, "exp"), _seconds(claims, "nbf")
     if expires is None:
