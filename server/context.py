@@ -14,7 +14,7 @@ from flask import current_app, g, request
 
 from ..core.clock import Clock
 from ..core.settings import Settings
-from ..sql.engine import reading
+from ..sql.engine import looking, reading, single
 from .heartbeats import Heartbeats
 from .secret_box import SecretBox
 from .share_order import ShareOrder
@@ -47,6 +47,14 @@ class Context:
     def writing(self) -> AbstractContextManager[sa.Connection]:
         """A transaction that commits at its end, or changes nothing when an error leaves it."""
         return self.engine.begin()
+
+    def looking(self) -> AbstractContextManager[sa.Connection]:
+        """For one statement that only reads."""
+        return looking(self.engine)
+
+    def single(self) -> AbstractContextManager[sa.Connection]:
+        """For one statement that writes and is whole by itself."""
+        return single(self.engine)
 
     def now(self) -> datetime:
         """The moment that a request happens at; asked for before a transaction begins, for it may need one itself."""

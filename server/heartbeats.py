@@ -12,15 +12,13 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from ..core.states import JobState
 from ..sql import heartbeats
-from ..sql.engine import looking
 from ..sql.heartbeats import Heartbeat
-from .pilot_orders import for_pilot
 
 if TYPE_CHECKING:
     from .pilot_reports import PilotReport
@@ -41,16 +39,14 @@ class Heartbeats:
         self._heard: dict[int, Heartbeat] = {}
         self._timer: threading.Timer | None = None
 
-    def take(self, report: PilotReport, *, lease_seconds: int, now: datetime) -> tuple[str, int] | None:
-        """Collect a report if it is a plain heartbeat; returns the pilot's order and what is left of its lease.
+    def take(self, job: Any, report: PilotReport, *, lease_seconds: int, now: datetime) -> int | None:
+        """Collect a report on a job if it is a plain heartbeat; returns the seconds that are left of the lease.
 
         None for every other report, which has to be written before it is answered.
         """
         if not self._seconds or report.job_status != "running":
             return None
-        with looking(self._engine) as tx:
-            job = heartbeats.look(tx, report.job_id)
-        if job is None or job.status != JobState.RUNNING or job.attempt_nr != report.attempt_nr:
+        if job.status != JobState.RUNNING or job.attempt_nr != report.attempt_nr:
             return None
         left = int((job.lease_until - now).total_seconds()) if job.lease_until else 0
         if left < lease_seconds // 2:  # few heartbeats, or a short lease: this one is worth a transaction
@@ -58,7 +54,7 @@ class Heartbeats:
         columns = {**report.job_columns(), "substatus": report.job_sub_status}
         until = now + timedelta(seconds=lease_seconds)
         self._add(Heartbeat(report.job_id, report.attempt_nr, until, now, columns, report.report_columns()))
-        return for_pilot(job.command_to_pilot, report.pilot_id or job.pilot_id), left
+        return left
 
     def _add(self, beat: Heartbeat) -> None:
         with self._lock:

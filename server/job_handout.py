@@ -92,7 +92,7 @@ def hand_out(
     context().sightings.note(context().engine, wanted.queue, now)
     order = context().share_order
     claim = wanted.claim(key, order(wanted.queue))
-    with context().writing() as tx:
+    with context().single() as tx:
         taken = claims.claimed_before(tx, wanted.queue, key) if key and is_repeated else []
         for job in taken:  # the pilot counts its lease from this request on
             jobs_sql.renew(tx, jobs_sql.ref(job), lease_until=until, now=now)

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from ..core.errors import Stale
 from ..core.job_errors import DIAG_CHARACTERS
 from ..core.states import JOBS, LEASED, JobState
-from ..sql import job_queries, job_reports
+from ..sql import job_reports
 from ..sql import jobs as jobs_sql
 from .pilot_orders import for_pilot
 from .pilot_reports import PilotReport, output_report
@@ -44,10 +44,13 @@ class Accepted:
 
 
 def take_report(
-    tx: sa.Connection, report: PilotReport, *, lease_seconds: int, now: datetime, request_id: str
+    tx: sa.Connection, job: Any, report: PilotReport, *, lease_seconds: int, now: datetime, request_id: str
 ) -> Accepted:
-    """Let a report take effect. Raises `NotFound`, and `Stale` when the job is not the reporter's any more."""
-    job = job_queries.lock_for_report(tx, report.job_id)
+    """Let a report on a job, as it was read just now, take effect.
+
+    Without metadata it is one statement, for the job need not be locked: the step is fenced by what was read. Raises
+    `Stale` when the job is not the reporter's any more, or has moved since it was read.
+    """
     if job.attempt_nr != report.attempt_nr:
         raise Stale(f"job {job.pandaid} is at attempt {job.attempt_nr}, this is about attempt {report.attempt_nr}")
     accepted = Accepted(for_pilot(job.command_to_pilot, report.pilot_id or job.pilot_id), lease_seconds)
@@ -77,9 +80,12 @@ def _go_on(tx: sa.Connection, job: Any, report: PilotReport, until: datetime, no
             values["started_at"] = _told(report.start_time, now)
         values |= {"lease_until": until, "heartbeat_at": now}
         why = f"the pilot reports {to}"
-        jobs_sql.move_job(tx, held, to, actor=_actor(job), why=why, now=now, request_id=request_id, **values)
-    else:
-        jobs_sql.renew(tx, held, lease_until=until, now=now, **values)
+        told = report.report_columns()
+        how: dict[str, Any] = {"actor": _actor(job), "why": why, "now": now, "request_id": request_id}
+        jobs_sql.move_job(tx, held, to, report=told, **how, **values)
+        return
+    if not jobs_sql.renew(tx, held, lease_until=until, now=now, **values):
+        raise Stale(f"job {job.pandaid} is no longer attempt {held.attempt_nr} in state {held.status}")
     job_reports.store_report(tx, job.pandaid, report.report_columns())
 
 
@@ -92,11 +98,9 @@ def _end(tx: sa.Connection, job: Any, report: PilotReport, now: datetime, reques
         values["sup_error_diag"] = fault[:DIAG_CHARACTERS]
     why = f"the pilot reports {report.job_status}"
     values |= {"ended_at": _told(report.end_time, now), "heartbeat_at": now}
-    jobs_sql.move_job(
-        tx, jobs_sql.ref(job), JobState.HOLDING, actor=_actor(job), why=why, now=now, request_id=request_id, **values
-    )
     columns: Mapping[str, Any] = {**report.report_columns(), "output_report": made}
-    job_reports.store_report(tx, job.pandaid, columns)
+    how: dict[str, Any] = {"actor": _actor(job), "why": why, "now": now, "request_id": request_id}
+    jobs_sql.move_job(tx, jobs_sql.ref(job), JobState.HOLDING, report=columns, **how, **values)
     if report.meta_data and len(report.meta_data.encode()) <= METADATA_BYTES:
         job_reports.store_metadata(tx, job.pandaid, job.jeditaskid, report.meta_data)
 

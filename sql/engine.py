@@ -112,13 +112,23 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 @contextmanager
-def looking(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A connection for one statement that only reads: with no transaction around it, which costs two round trips."""
+def single(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection for one writing statement that is whole by itself: with no transaction around it on PostgreSQL.
+
+    Elsewhere, where such a thing takes several statements, it is a transaction.
+    """
     if engine.dialect.name != "postgresql":
-        with reading(engine) as tx:
+        with engine.begin() as tx:
             yield tx
         return
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as tx:
+        yield tx
+
+
+@contextmanager
+def looking(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection for one statement that only reads: with no transaction around it, which costs two round trips."""
+    with single(engine) if engine.dialect.name == "postgresql" else reading(engine) as tx:
         yield tx
 
 

@@ -1,4 +1,4 @@
-"""Heartbeats of running jobs: looked at one by one, written many at a time."""
+"""Heartbeats of running jobs: written many at a time."""
 
 from __future__ import annotations
 
@@ -33,18 +33,6 @@ class Heartbeat:
         """All columns of `jobs` that it sets."""
         moments = {"lease_until": self.lease_until, "heartbeat_at": self.at, "modified_at": self.at}
         return {**self.columns, **moments}
-
-
-def look(tx: sa.Connection, pandaid: int) -> sa.Row[Any] | None:
-    """What a heartbeat is judged by, without a lock; None when there is no such live job."""
-    return tx.execute(_LOOK, {"of_pandaid": pandaid}).first()
-
-
-_LOOK: sa.Select[Any] = (
-    sa.select(jobs.c.attempt_nr, jobs.c.status, jobs.c.command_to_pilot, jobs.c.pilot_id, jobs.c.lease_until)
-    .where(jobs.c.pandaid == sa.bindparam("of_pandaid"))
-    .prefix_with("/* heartbeats.look */")
-)
 
 
 def write(tx: sa.Connection, beats: Sequence[Heartbeat]) -> int:

@@ -25,19 +25,25 @@ from .tables import (
     task_params,
 )
 
-REPORTED_COLUMNS = ("pandaid", "jeditaskid", "attempt_nr", "status", "reported_status", "command_to_pilot", "pilot_id")
+_REPORTED_NAMES = "pandaid jeditaskid attempt_nr status reported_status command_to_pilot pilot_id lease_until"
+REPORTED_COLUMNS = tuple(_REPORTED_NAMES.split())
 #: The busiest statement of the server, so it is put together once, and reads no more than a report needs.
 _REPORTED = (
     sa.select(*(jobs.c[name] for name in REPORTED_COLUMNS))
     .where(jobs.c.pandaid == sa.bindparam("pandaid"))
-    .with_for_update()
     .prefix_with("/* jobs.report */")
 )
+_LOCKED = _REPORTED.with_for_update()
+
+
+def look_for_report(tx: sa.Connection, pandaid: int) -> Any:
+    """What a pilot's report is judged by, without a lock; None when there is no such live job."""
+    return tx.execute(_REPORTED, {"pandaid": pandaid}).first()
 
 
 def lock_for_report(tx: sa.Connection, pandaid: int) -> sa.Row[Any]:
     """What a pilot's report is judged by, locked for this transaction; raises `NotFound`."""
-    row = tx.execute(_REPORTED, {"pandaid": pandaid}).first()
+    row = tx.execute(_LOCKED, {"pandaid": pandaid}).first()
     if row is None:
         raise NotFound(f"there is no job {pandaid}", hint="its task may be over and archived")
     return row

@@ -9,13 +9,15 @@ from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from ..core.errors import IllegalTransition, NotFound, Stale
 from ..core.states import JOBS, LEASED, JobState
 from . import bulk
 from .engine import skip_locked
-from .tables import job_events, jobs
+from .job_reports import store_report
+from .tables import job_events, job_reports, jobs
 
 #: How many ids one statement names: SQLite and PostgreSQL take some 32 000 variables.
 BATCH = 5000
@@ -87,12 +89,14 @@ def move_job(
     now: datetime,
     request_id: str | None = None,
     new_attempt: bool = False,
+    report: Mapping[str, Any] | None = None,
     **also: Any,
 ) -> JobRef:
     """`move_jobs` for one job; raises `Stale` when somebody else moved it first.
 
-    On PostgreSQL the step and its line in the log are one statement.
+    `report` sets columns of the job's row of reports. On PostgreSQL all of it is one statement.
     """
+    report = report or {}
     values = _values_of_step(held.status, to, now, also)
     step = _step(frozenset(values), new_attempt)
     line = _line(held.pandaid, held.attempt_nr, held.status, to, actor, why, now, request_id)
@@ -101,11 +105,14 @@ def move_job(
         **{f"of_{name}": value for name, value in line.items()},
     }
     if tx.dialect.name == "postgresql":
-        attempt_nr = tx.scalar(_step_and_log(frozenset(values), new_attempt), given)
+        told = {f"told_{name}": value for name, value in report.items()}
+        statement = _step_and_log(frozenset(values), new_attempt, frozenset(report))
+        attempt_nr = tx.scalar(statement, {**given, **told})
     else:
         attempt_nr = tx.scalar(step, given)
         if attempt_nr is not None:
             tx.execute(sa.insert(job_events), {**line, "attempt_nr": attempt_nr})
+            store_report(tx, held.pandaid, report)
     if attempt_nr is None:
         raise Stale(f"job {held.pandaid} is no longer attempt {held.attempt_nr} in state {held.status}")
     return JobRef(held.pandaid, int(attempt_nr), to)
@@ -135,18 +142,23 @@ _FENCE = {"pandaid": "pandaid", "attempt_nr": "attempt_nr", "status": "old_statu
 
 
 @lru_cache
-def _step_and_log(names: frozenset[str], new_attempt: bool) -> Any:
+def _step_and_log(names: frozenset[str], new_attempt: bool, told: frozenset[str]) -> Any:
     moved = _step(names, new_attempt).cte("moved")
     columns = [column for column in job_events.c if column.name in _LINE]
     values = [
         moved.c.attempt_nr if column.name == "attempt_nr" else sa.bindparam(f"of_{column.name}", type_=column.type)
         for column in columns
     ]
-    return (
-        sa.insert(job_events)
-        .from_select(columns, sa.select(*values).select_from(moved))
-        .returning(job_events.c.attempt_nr)
-    )
+    logged = sa.insert(job_events).from_select(columns, sa.select(*values).select_from(moved)).cte("logged")
+    statement = sa.select(moved.c.attempt_nr).add_cte(logged)
+    if not told:
+        return statement
+    reported = [job_reports.c[name] for name in ("pandaid", *sorted(told))]
+    given = [sa.bindparam("of_pandaid", type_=job_reports.c.pandaid.type)]
+    given += [sa.bindparam(f"told_{column.name}", type_=column.type) for column in reported[1:]]
+    entered = postgresql.insert(job_reports).from_select(reported, sa.select(*given).select_from(moved))
+    kept = {name: entered.excluded[name] for name in told}
+    return statement.add_cte(entered.on_conflict_do_update(index_elements=["pandaid"], set_=kept).cte("reported"))
 
 
 _LINE = ("pandaid", "attempt_nr", "old_status", "new_status", "actor", "why", "request_id", "at")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint, Response, request
@@ -17,7 +18,7 @@ from ..envelope import as_json, succeeded
 from ..errors import answer
 from ..job_handout import WorkWanted, hand_out
 from ..job_updates import Accepted, take_report
-from ..pilot_orders import KILL, NOTHING, keeps_lease
+from ..pilot_orders import KILL, NOTHING, for_pilot, keeps_lease
 from ..pilot_reports import PilotReport
 
 routes = Blueprint("pilot", __name__)
@@ -97,11 +98,17 @@ def take(report: PilotReport, *, by_harvester: bool = False) -> Accepted:
     now, server = context().now(), context().settings.server
     knows_leases = keeps_lease(report.pilot_id) and not by_harvester
     seconds = server.lease_seconds if knows_leases else server.patience_seconds
-    heard = context().heartbeats.take(report, lease_seconds=seconds, now=now)
-    if heard is not None:
-        return Accepted(*heard)
-    with context().writing() as tx:
-        return take_report(tx, report, lease_seconds=seconds, now=now, request_id=request_id())
+    with context().looking() as tx:
+        job = job_queries.look_for_report(tx, report.job_id)
+    how: dict[str, Any] = {"lease_seconds": seconds, "now": now, "request_id": request_id()}
+    if job is not None and not report.meta_data:
+        left = context().heartbeats.take(job, report, lease_seconds=seconds, now=now)
+        if left is not None:
+            return Accepted(for_pilot(job.command_to_pilot, report.pilot_id or job.pilot_id), left)
+        with suppress(Stale), context().single() as tx:
+            return take_report(tx, job, report, **how)
+    with context().writing() as tx:  # refused, or somebody was quicker: what counts is seen under a lock
+        return take_report(tx, job_queries.lock_for_report(tx, report.job_id), report, **how)
 
 
 @routes.post("/update_jobs_bulk")
