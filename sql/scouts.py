@@ -17,14 +17,19 @@ from .tables import INPUT_TYPES, datasets, job_files, jobs, queues, tasks
 
 #: Jobs whose payload has done its work: their figures count though their outputs may still wait to be merged.
 DONE = (JobState.FINISHED, JobState.MERGING)
-_FRUITLESS = tuple(sorted(JOBS.final - {JobState.FINISHED}))
+_FRUITLESS = tuple(sorted(JOBS.final - {JobState.FINISHED, JobState.CLOSED}))
+#: Nobody tried what no pilot took: such a job is not one of the scouts, as it uses up no attempt of its inputs.
+_UNTRIED = JobState.CLOSED
 #: Jobs that are looked at for one task at most.
 MAX_JOBS = 1000
 
 
 @dataclass(frozen=True)
 class Census:
-    """The scouts of a task: how many were made, and how many of them are done, fruitless, and neither."""
+    """The scouts of a task: how many were made, and how many of them are done, fruitless, and neither.
+
+    Those that were closed, as no pilot took them, are left out.
+    """
 
     made: int
     done: int
@@ -58,11 +63,8 @@ def figures_are_due(n_avalanched: int) -> sa.ColumnElement[bool]:
 
     Also that its scouts are over, though fewer were done.
     """
-    made, done, fruitless = _scouts(), _scouts(jobs.c.status.in_(DONE)), _scouts(jobs.c.status.in_(_FRUITLESS))
-    half = done * 2 >= tasks.c.n_scouts
-    over = sa.and_(made >= tasks.c.n_scouts * tasks.c.max_attempt, made == done + fruitless)
     return sa.or_(
-        sa.and_(is_scouting(), sa.or_(half, over)),
+        sa.and_(is_scouting(), _half_or_over()),
         sa.and_(
             tasks.c.n_scouts > 0,
             tasks.c.optimisation_stage == 1,
@@ -74,11 +76,30 @@ def figures_are_due(n_avalanched: int) -> sa.ColumnElement[bool]:
     )
 
 
+def evaluation_is_due() -> sa.ColumnElement[bool]:
+    """The condition that the scouts of a task are to be evaluated before anything else is asked about it.
+
+    Of tasks that are pending too: what was measured may be what they wait for, as it changes what jobs need.
+    """
+    held_up = sa.and_(tasks.c.status == TaskState.PENDING, tasks.c.old_status == TaskState.SCOUTING)
+    scouts_out = sa.and_(sa.func.coalesce(tasks.c.n_scouts, 0) > 0, tasks.c.optimisation_stage == 0)
+    return sa.and_(sa.or_(tasks.c.status == TaskState.SCOUTING, held_up), scouts_out, _half_or_over())
+
+
+def _half_or_over() -> sa.ColumnElement[bool]:
+    """The condition that half of the scouts of a task are done, or all are over."""
+    made, done, fruitless = _scouts(), _scouts(jobs.c.status.in_(DONE)), _scouts(jobs.c.status.in_(_FRUITLESS))
+    half = done * 2 >= tasks.c.n_scouts
+    over = sa.and_(made >= tasks.c.n_scouts * tasks.c.max_attempt, made == done + fruitless)
+    return sa.or_(half, over)
+
+
 def census(tx: sa.Connection, task: sa.Row[Any]) -> Census:
     """The scouts of a task."""
     statement = (
         sa.select(jobs.c.status, sa.func.count())
         .where(jobs.c.jeditaskid == task.jeditaskid, jobs.c.is_scout, jobs.c.serial_nr >= task.first_scout_nr)
+        .where(jobs.c.status != _UNTRIED)
         .group_by(jobs.c.status)
     )
     counted = {JobState(status): n for status, n in tx.execute(statement)}
@@ -92,8 +113,8 @@ def census(tx: sa.Connection, task: sa.Row[Any]) -> Census:
 def to_measure(tx: sa.Connection, task: sa.Row[Any], *, n_avalanched: int) -> list[sa.Row[Any]]:
     """The jobs of a task that are to be measured now, with the events and sizes of their files.
 
-    Beside the columns of the job: input_bytes, output_bytes, events_of_inputs (a file without events counts as one)
-    and the row of its queue under its own names.
+    Beside the columns of the job: input_bytes, output_bytes, events_of_inputs (of the main input alone, whose events
+    jobs process; a file without events counts as one, manual ch. 15) and the row of its queue under its own names.
     """
     statement = sa.select(jobs).where(jobs.c.jeditaskid == task.jeditaskid, jobs.c.kind == "run")
     if task.optimisation_stage == 0:
@@ -106,15 +127,15 @@ def to_measure(tx: sa.Connection, task: sa.Row[Any], *, n_avalanched: int) -> li
     is_input = job_files.c.type.in_(INPUT_TYPES)
     events = sa.case((job_files.c.n_events > 0, job_files.c.n_events), else_=1)
     sizes = sa.func.coalesce(job_files.c.size_bytes, 0)
-    # A library belongs to the queue: it is no input of the task.
-    own_input = sa.and_(is_input, job_files.c.fileid.is_not(None))
+    is_main = sa.and_(is_input, datasets.c.is_master)
     sums = (
         sa.select(
             job_files.c.pandaid,
             sa.func.sum(sa.case((is_input, sizes), else_=0)).label("input_bytes"),
             sa.func.sum(sa.case((is_input, 0), else_=sizes)).label("output_bytes"),
-            sa.func.sum(sa.case((own_input, events), else_=0)).label("events_of_inputs"),
+            sa.func.sum(sa.case((is_main, events), else_=0)).label("events_of_inputs"),
         )
+        .join(datasets, datasets.c.datasetid == job_files.c.datasetid)
         .where(job_files.c.pandaid.in_(sa.select(chosen.c.pandaid)))
         .group_by(job_files.c.pandaid)
         .cte("sums")
@@ -131,7 +152,7 @@ def to_measure(tx: sa.Connection, task: sa.Row[Any], *, n_avalanched: int) -> li
 def _scouts(*conditions: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
     """How many scouts of a row of `tasks` meet the conditions."""
     mine = (jobs.c.jeditaskid == tasks.c.jeditaskid, jobs.c.is_scout, jobs.c.serial_nr >= tasks.c.first_scout_nr)
-    return sa.select(sa.func.count()).where(*mine, *conditions).correlate(tasks).scalar_subquery()
+    return sa.select(sa.func.count()).where(*mine, jobs.c.status != _UNTRIED, *conditions).correlate(tasks).scalar_subquery()
 
 
 def _avalanched() -> sa.Select[Any]:

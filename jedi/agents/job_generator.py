@@ -97,7 +97,7 @@ class JobGenerator(TaskAgent):
     def _unused_inputs(self) -> Sequence[sa.ColumnElement[bool]]:
         unused = datasets_table.c.n_files_used + datasets_table.c.n_files_missing < datasets_table.c.n_files
         master = sa.and_(datasets_table.c.jeditaskid == tasks_table.c.jeditaskid, datasets_table.c.is_master, unused)
-        return [sa.exists().where(master), sa.not_(scouts.wants_no_more())]
+        return [sa.exists().where(master), sa.not_(scouts.wants_no_more()), sa.not_(scouts.evaluation_is_due())]
 
     def work(self, held: TaskRef, row: sa.Row[object]) -> datetime | None:
         plan, throttle, choice = self._plan(held, row)

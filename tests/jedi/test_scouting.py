@@ -15,9 +15,9 @@ from bamboo.jedi.task_agent import Round
 from bamboo.plugins.grid import Work
 from bamboo.plugins.questions import read_question
 from bamboo.plugins.scouting import N_AVALANCHED, N_SCOUTS
-from bamboo.sql import settings
+from bamboo.sql import jobs, settings
 from bamboo.sql.engine import reading
-from bamboo.tests.jedi.rounds import Jedi, on_both_databases
+from bamboo.tests.jedi.rounds import Jedi, on_both_databases, reads
 
 NOTHING: list[Round] = [Round()]
 DONE = [Round(done=1)]
@@ -253,3 +253,44 @@ def test_a_task_from_before_there_were_scouts_goes_on(jedi: Jedi) -> None:
     jedi.set(status="running", old_status="ready", n_scouts=None)
     jedi.run(JobGenerator)
     assert (jedi.task().status, len(jedi.jobs()), jedi.task().error_dialog) == ("running", 100, None)
+
+
+@on_both_databases
+def test_events_of_secondary_streams_are_not_those_of_the_job(jedi: Jedi) -> None:
+    """Figures an event are of the main input's events: five files of 1 000 beside it made cpuTime 500 times smaller."""
+    jedi.queue(corepower=20)
+    jedi.store("user.alice.in", *(f"f{n:04d}" for n in range(100)))
+    jedi.store("user.alice.pu", *(f"p{n:04d}" for n in range(1000)), n_events=1000)
+    jedi.submit(reads(), reads("user.alice.pu", "${PU}", ratio=5), nFilesPerJob=1)
+    jedi.run(TaskRefiner, ContentsFeeder, JobGenerator)
+    play(jedi, 5)
+    assert jedi.run(ScoutEvaluator) == DONE
+    assert (jedi.task().status, jedi.task().cpu_time) == ("scouted", pytest.approx(2700.0))
+
+
+@on_both_databases
+def test_scouts_that_no_pilot_took_are_made_again(jedi: Jedi) -> None:
+    """A closed job uses up no attempt of its inputs; it used up the scouting, so that a quiet queue exhausted tasks."""
+    submitted(jedi, maxAttempt=2)
+    for _ in range(3):
+        waiting = [jobs.ref(job) for job in jedi.jobs().values() if job.status == JobState.ACTIVATED]
+        jedi.book(waiting, JobState.CLOSED)
+        assert jedi.run(ScoutEvaluator, JobGenerator) == [Round(), Round(done=1)]
+    assert (jedi.task().status, len(jedi.jobs())) == ("scouting", 40)
+    play(jedi, 5)
+    assert jedi.run(ScoutEvaluator) == DONE
+    assert (jedi.task().status, jedi.last_line().why) == ("scouted", "5 of 10 scouts are done")
+
+
+@on_both_databases
+def test_scouts_are_evaluated_though_no_queue_fits(jedi: Jedi, clock: ManualClock) -> None:
+    """The Job Generator took the task in each round to say that no queue fits, and the figures never came in."""
+    submitted(jedi)
+    play(jedi, 1, JobState.FAILED)
+    jedi.queue("Q", status="brokeroff")
+    assert jedi.run(JobGenerator) == DONE
+    assert (jedi.task().status, jedi.task().old_status) == ("pending", "scouting")
+    play(jedi, 9)
+    clock.advance(minutes=1)
+    assert jedi.run(JobGenerator, ScoutEvaluator) == [Round(), Round(done=1)]
+    assert (jedi.task().status, jedi.task().optimisation_stage) == ("scouted", 1)
