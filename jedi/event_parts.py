@@ -7,15 +7,17 @@ from typing import Any
 
 
 def in_parts(files: Sequence[Mapping[str, Any]], split_rule: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Rows of files, those with more events than a job gets (`nEventsPerJob`) cut into parts with `first_event`.
+    """Rows of the files of the main input as a task sees them: with their events, cut where that is wanted.
 
-    Only where the task says `cutsFiles`. The events are those that the user says each file has (`nEventsPerFile`), else
-    those of the catalogue; a file of which nobody knows stays whole. A part is as large as its file, as a job that
-    processes it copies the whole file.
+    The events are those that the user says each file has (`nEventsPerFile`), else those of the catalogue. Where the
+    task says `cutsFiles`, files with more events than a job gets (`nEventsPerJob`) are cut into parts with
+    `first_event`; a file of which nobody knows stays whole. A part is as large as its file, as a job that processes it
+    copies the whole file.
     """
+    per_file = split_rule.get("nEventsPerFile")
     if not split_rule.get("cutsFiles"):
-        return list(files)
-    per_job, per_file = int(split_rule["nEventsPerJob"]), split_rule.get("nEventsPerFile")
+        return [{**file, "n_events": int(per_file)} for file in files] if per_file else list(files)
+    per_job = int(split_rule["nEventsPerJob"])
     rows: list[Mapping[str, Any]] = []
     for file in files:
         n_events = per_file or file["n_events"]

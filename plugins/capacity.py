@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.errors import Fault, Invalid
 from ..core.queue_keys import catchall_words
 from ..core.tunables import Numbers, tunable
 from .contracts import QueueView, TaskView
@@ -49,6 +50,29 @@ def n_sim_events(attributes: Mapping[str, Any]) -> int | None:
     return int(given) if given.isdecimal() and int(given) else None
 
 
+def events_per_job(rule: Mapping[str, Any]) -> int | None:
+    """nEventsPerJob where the events of the files are known; numbers that a task runs over have none."""
+    return int(rule["nEventsPerJob"]) if rule.get("useRealNumEvents") and rule.get("nEventsPerJob") else None
+
+
+def check_events(files: Sequence[tuple[str, int | None]], most: int) -> None:
+    """Raise `Invalid` for files, (name, events), that cannot be counted, or have more events than a job may get.
+
+    Those of tasks that say where a job begins have been cut before (`jedi.event_parts`).
+    """
+    where = "task_parameters.nEventsPerJob"
+    faults = []
+    unknown = next((lfn for lfn, n_events in files if n_events is None), None)
+    if unknown is not None:
+        faults.append(Fault(where, f"the catalogue does not say how many events {unknown} has", "give nEventsPerFile"))
+    n_events, lfn = max(((n_events or 0, lfn) for lfn, n_events in files), default=(0, ""))
+    if n_events > most:
+        what = f"{most} is less than {lfn} has, and a file is not cut into several jobs"
+        faults.append(Fault(where, what, f"give at least {n_events}, or put ${{SKIPEVENTS}} into the command line"))
+    if faults:
+        raise Invalid("the inputs cannot be shared out by events", faults)
+
+
 def in_hs06s(cpu_time: float, unit: str) -> float:
     """A cpuTime in HS06 seconds."""
     return cpu_time * (MILLI if unit.startswith("m") else 1.0)
@@ -88,10 +112,19 @@ class Capacity:
         return fits_disk and fits_time
 
 
+def scratch_mb(queue: QueueView, core_count: int) -> float:
+    """The scratch disk, in MB, that a job of so many cores may use at a queue; 0 is no limit.
+
+    Manual ch. 12.1: maxwdir is divided by the cores of the queue; a job has the share of its cores, all of it at most.
+    """
+    cores = max(1, queue.core_count)
+    return queue.max_wdir_mb * min(max(1, core_count), cores) / cores
+
+
 def at_queue(task: TaskView, queue: QueueView, numbers: Numbers) -> Capacity:
     """The limits of a queue for the jobs of a task that does not say how large they are to be (manual ch. 13).
 
-    S ≥ inputDiskCount + max(0.5 GB, outDiskCount * nEvents) + workDiskCount, with S the queue's maxwdir, and
+    S ≥ inputDiskCount + max(0.5 GB, outDiskCount * nEvents) + workDiskCount, with S the job's share of maxwdir, and
     W ≥ cpuTime * nEvents / (C * P * cpuEfficiency) + baseTime, with W the smaller one of the queue's maxtime and the
     task's maxWalltime. cpuEfficiency 0 switches the scaling with events off (ch. 15.1).
     """
@@ -99,7 +132,7 @@ def at_queue(task: TaskView, queue: QueueView, numbers: Numbers) -> Capacity:
     scaling = task.cpu_efficiency > 0 and task.cpu_time > 0
     speed = max(1, task.core_count) * core_power(queue.attributes, numbers) * task.cpu_efficiency / PERCENT
     return Capacity(
-        disk_bytes=queue.max_wdir_mb * MB if queue.max_wdir_mb > 0 else None,
+        disk_bytes=math.floor(scratch_mb(queue, task.core_count) * MB) if queue.max_wdir_mb > 0 else None,
         input_counts=not reads_directly(task, queue),
         output_bytes=task.out_disk_count_kb * KB,
         min_output_bytes=numbers(MIN_OUTPUT_MB) * MB,
@@ -126,7 +159,11 @@ def by_size(task: TaskView, n_gb_per_job: float) -> Capacity:
 def reads_directly(task: TaskView, queue: QueueView) -> bool:
     """Whether jobs read their inputs from the storage instead of copying them.
 
-    The queue offers it (CRIC's `direct_access_lan`), and the task asks for no copies (`useLocalIO`, `forceStaged`).
+    The queue offers it (CRIC's `direct_access_lan`), and the task asks for no copies.
     """
-    copies = task.split_rule.get("useLocalIO") or task.split_rule.get("forceStaged")
-    return bool(queue.attributes.get("direct_access_lan")) and not copies
+    return bool(queue.attributes.get("direct_access_lan")) and not wants_copies(task)
+
+
+def wants_copies(task: TaskView) -> bool:
+    """Whether a task asks for inputs to be copied before its jobs start (`useLocalIO`, `forceStaged`)."""
+    return bool(task.split_rule.get("useLocalIO") or task.split_rule.get("forceStaged"))

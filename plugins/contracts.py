@@ -92,6 +92,12 @@ class TaskView:
     io_intensity: int = 0  #: kB/s of a job
     disk_io: int = 0  #: kB/s of a job
 
+    @property
+    def named_sites(self) -> tuple[str, ...]:
+        """The queues or sites that the user named, by `site` (with commas between several) or `includedSite`."""
+        named = (self.site or "").split(",")
+        return tuple(word for name in (*named, *(self.split_rule.get("includedSite") or ())) if (word := name.strip()))
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetPlan:

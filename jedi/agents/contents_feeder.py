@@ -8,11 +8,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ...core.counting import count_text
 from ...core.errors import Fault, Invalid, NotFound, Retriable
 from ...core.input_choice import chosen_words
 from ...core.states import InputDatasetState, TaskState
+from ...plugins.capacity import check_events, events_per_job
 from ...plugins.contracts import Contents, DatasetView, from_row
-from ...sql import completion, datasets, files, parents, tasks
+from ...sql import completion, datasets, decisions, files, parents, tasks
 from ...sql.completion import WORKING
 from ...sql.engine import reading
 from ...sql.tasks import TaskRef
@@ -95,6 +97,7 @@ class ContentsFeeder(TaskAgent):
                     section, "list_contents", row.vo, row.prod_source_label, dataset=view, cursor=cursor, limit=PAGE
                 )
                 page = self._within_events(dataset, page)
+                page = self._for_jobs(held, row, dataset, page)
                 self._enter(held, row, dataset, page, grows=grows)
             except (NotFound, Invalid) as error:
                 if grows and isinstance(error, NotFound):  # the parent has not made its first job yet
@@ -129,14 +132,42 @@ class ContentsFeeder(TaskAgent):
             n_events += file["n_events"]
         return Contents(wanted, page.cursor if n_events < limit else None)
 
+    def _for_jobs(self, held: TaskRef, row: sa.Row[Any], dataset: sa.Row[Any], page: Contents) -> Contents:
+        """The page as jobs get it: the main input with its events, cut where that is wanted.
+
+        Raises `Invalid` for files that fit no job, before the first job is made. A task that has made jobs is not
+        broken by files that came later: they are left out, which is recorded.
+        """
+        if not dataset.is_master or dataset.type != "input":
+            return page
+        parts = in_parts(page.files, row.split_rule)
+        most = events_per_job(row.split_rule)
+        if most is None:
+            return Contents(parts, page.cursor)
+        if row.started_at is None:
+            check_events([(part["lfn"], part["n_events"]) for part in parts], most)
+            return Contents(parts, page.cursor)
+        fits = [part for part in parts if part["n_events"] is not None and part["n_events"] <= most]
+        out = sorted({part["lfn"] for part in parts} - {part["lfn"] for part in fits})
+        if out:
+            self._leave_out(held, dataset, out, most)
+        return Contents(fits, page.cursor)
+
+    def _leave_out(self, held: TaskRef, dataset: sa.Row[Any], lfns: Sequence[str], most: int) -> None:
+        what = f"{count_text(len(lfns), 'file')} of {dataset.dataset_name} left out, such as {lfns[0]}"
+        why = {"reason": f"more events than the {most} of a job (nEventsPerJob), or nobody knows how many"}
+        with self.context.engine.begin() as tx:
+            tasks.hold(tx, held)
+            now = self.context.clock()
+            decisions.record(tx, actor=self.name, what=what, why=why, now=now, jeditaskid=held.jeditaskid)
+
     def _enter(self, held: TaskRef, row: sa.Row[Any], dataset: sa.Row[Any], page: Contents, *, grows: bool) -> None:
         """Enter a page and where it ends in one transaction."""
         now = self.context.clock()
         with self.context.engine.begin() as tx:
             tasks.hold(tx, held)
             tasks.extend(tx, held, until=self.lease_until(now))
-            parts = in_parts(page.files, row.split_rule) if dataset.is_master else page.files
-            rows = [{"max_attempt": row.max_attempt, **file} for file in parts]
+            rows = [{"max_attempt": row.max_attempt, **file} for file in page.files]
             new = files.insert_new(tx, held.jeditaskid, dataset.datasetid, rows)
             added = {"n_files": len(new), "n_events": sum(file["n_events"] or 0 for file in new)}
             datasets.add_counts(tx, {dataset.datasetid: added}, now=now)

@@ -25,13 +25,8 @@ def _named(queue: QueueView, names: Sequence[str]) -> bool:
     return any(fnmatchcase(word, name) for name in names for word in (queue.queue, queue.site))
 
 
-def _pinned(task: TaskView) -> list[str]:
-    """The queues or sites that the user named."""
-    return [*(task.site.split(",") if task.site else ()), *(task.split_rule.get("includedSite") or ())]
-
-
 def _asked_for(task: TaskView, queue: QueueView) -> Refusal | None:
-    pinned = _pinned(task)
+    pinned = task.named_sites
     return None if not pinned or _named(queue, pinned) else Refusal(f"name it or its site beside {', '.join(pinned)}")
 
 
@@ -44,7 +39,7 @@ def _active(task: TaskView, queue: QueueView) -> Refusal | None:
 
 
 def _online(task: TaskView, queue: QueueView) -> Refusal | None:
-    if queue.status == "online" or (queue.status == "test" and _pinned(task)):
+    if queue.status == "online" or (queue.status == "test" and task.named_sites):
         return None
     return Edit(f"set its status from {queue.status} to online", edits=_ONLINE)
 

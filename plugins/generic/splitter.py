@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ...core.errors import Fault, Invalid
 from ...core.tunables import Numbers
 from ...sql import settings
 from ...sql.engine import reading
-from ..capacity import Capacity, at_queue, by_size, n_sim_events
+from ..capacity import Capacity, at_queue, by_size, check_events, events_per_job, n_sim_events
 from ..contracts import InputFile, PluginContext, QueueView, TaskView
 from ..grid import NOTHING_BESIDE, Beside
 from ..grid_reader import read_beside
@@ -46,7 +44,7 @@ class Limits:
         if not any(exact):
             capacities.append(at_queue(task, queue, numbers))
         files = int(rule.get("nFilesPerJob") or rule.get("nMaxFilesPerJob") or MAX_FILES_PER_JOB)
-        events = _events_per_job(rule)
+        events = events_per_job(rule)
         if rule.get("dynamicNumEvents"):
             events = n_sim_events(queue.attributes)
             if events and rule.get("nEventsPerFile"):
@@ -78,8 +76,8 @@ class GenericSplitter:
         self, task: TaskView, files: Sequence[InputFile], queue: QueueView, complete: bool
     ) -> Sequence[Sequence[InputFile]] | None:
         limits = Limits.of(task, queue, *self._known(task))
-        if (per_job := _events_per_job(task.split_rule)) is not None:
-            _check_events(files, per_job)
+        if (per_job := events_per_job(task.split_rule)) is not None:
+            check_events([(file.lfn, file.n_events) for file in files], per_job)
         jobs = list(fill(in_order(files, limits), limits))
         # The last job may only be short because the page of files is: more may come that belong to it.
         if not complete and len(jobs) > 1 and len(jobs[-1]) < limits.files:
@@ -91,29 +89,6 @@ class GenericSplitter:
             return Numbers(), NOTHING_BESIDE
         with reading(self._engine) as tx:
             return settings.numbers(tx, task.vo), read_beside(tx, task.jeditaskid)
-
-
-def _events_per_job(rule: Mapping[str, Any]) -> int | None:
-    """nEventsPerJob where the events of the files are known; numbers that a task runs over have none."""
-    return int(rule["nEventsPerJob"]) if rule.get("useRealNumEvents") and rule.get("nEventsPerJob") else None
-
-
-def _check_events(files: Sequence[InputFile], most: int) -> None:
-    """Raise `Invalid` for files that cannot be counted, or have more events than a job may get.
-
-    Those of tasks that say where a job begins have been cut before (`jedi.event_parts`).
-    """
-    where = "task_parameters.nEventsPerJob"
-    faults = []
-    unknown = next((file.lfn for file in files if file.n_events is None), None)
-    if unknown is not None:
-        faults.append(Fault(where, f"the catalogue does not say how many events {unknown} has", "give nEventsPerFile"))
-    n_events, lfn = max(((file.n_events or 0, file.lfn) for file in files), default=(0, ""))
-    if n_events > most:
-        what = f"{most} is less than {lfn} has, and a file is not cut into several jobs"
-        faults.append(Fault(where, what, f"give at least {n_events}, or put ${{SKIPEVENTS}} into the command line"))
-    if faults:
-        raise Invalid("the inputs cannot be shared out by events", faults)
 
 
 def block_of(lfn: str) -> str:

@@ -74,10 +74,8 @@ def is_named(one: Candidate, names: Sequence[str]) -> bool:
 
 def pinned(at: Situation) -> tuple[str, ...]:
     """The queues or sites to which the jobs are tied, by the user or because their inputs lie there."""
-    named = tuple(at.task.site.split(",")) if at.task.site else ()
-    if at.preassigned and not _given_up(at):
-        named += at.preassigned
-    return (*named, *(at.task.split_rule.get("includedSite") or ()))
+    tied = at.preassigned if at.preassigned and not _given_up(at) else ()
+    return (*at.task.named_sites, *tied)
 
 
 def _given_up(at: Situation) -> bool:

@@ -10,7 +10,7 @@ from ...core.gates import Refusal
 from ...core.queue_keys import catchall_words
 from ...core.software_documents import EVERYWHERE
 from ...core.tunables import tunable
-from ..capacity import SIM_EVENTS, n_sim_events
+from ..capacity import SIM_EVENTS, n_sim_events, scratch_mb
 from ..grid import Work
 from .architecture import EXCLUSIVE, unmet
 from .needs import APP, COMPONENT, MB_PER_GB
@@ -179,18 +179,17 @@ def direct_access(at: Situation, one: Candidate) -> Refusal | None:
 def scratch_disk(at: Situation, one: Candidate) -> Refusal | None:
     """`inputDiskCount + max(0.5GB, outDiskCount * nEvents) + workDiskCount`, or nGBPerJob where that is given.
 
-    maxwdir is divided by the cores of the queue; a job of several cores has its share of each, so that a job that
-    fills the slot has all of it.
+    It must be less than the share of maxwdir that the splitter fills (`scratch_mb`).
     """
     if not one.view.max_wdir_mb:
         return None
     needs = at.needs
     copied = 0.0 if reads_directly(one) and not needs.copies_inputs else needs.input_mb
     need = max(copied + needs.output_mb + needs.work_mb, needs.fixed_mb)
-    share = min(needs.cores, one.cores) / one.cores
-    if one.view.max_wdir_mb * share > need:
+    has = scratch_mb(one.view, needs.cores)
+    if has > need:
         return None
-    wanted = math.floor(need / share) + 1
+    wanted = math.floor(need * one.view.max_wdir_mb / has) + 1
     text = f"maxwdir of {wanted} MB: it has {one.view.max_wdir_mb}, for {one.cores} cores"
     return Remedy(text, wanted - one.view.max_wdir_mb, edits={"maxwdir": wanted})
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.tunables import Numbers, tunable
+from ..capacity import wants_copies
 from ..contracts import TaskView
 from ..grid import Inputs
 from .architecture import Architecture
@@ -104,7 +105,7 @@ class Needs:
             io_intensity=task.io_intensity or float(rule.get("ioIntensity") or 0),
             disk_io_per_core=(task.disk_io or float(rule.get("diskIO") or 0)) / cores,
             only_direct_access=rule.get("allowInputLAN") == "only",
-            copies_inputs=bool(rule.get("useLocalIO")),
+            copies_inputs=wants_copies(task),
             connectivity=_connectivity(rule.get("ipConnectivity")),
             at_nucleus_only=rule.get("t1Weight") == -1,
             event_service=bool(rule.get("eventService") or rule.get("nEventsPerWorker")),

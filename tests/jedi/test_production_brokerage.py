@@ -134,3 +134,21 @@ def test_the_nucleus_is_where_the_inputs_are(production: Jedi) -> None:
     assert production.task().nucleus == "NEAR"
     (decision,) = production.decided()
     assert decision.why["weights"] == {"NEAR": 1000.0, "FAR": 500.0}
+
+
+@pytest.mark.parametrize("asked", [{"forceStaged": True}, {"useLocalIO": True}, {}])
+def test_copies_that_are_asked_for_take_room(production: Jedi, asked: dict[str, bool]) -> None:
+    """The gate took forced copies for direct reading, so that a job of 10 GB went where there were 4."""
+    production.queue("SMALL", maxwdir=4000, direct_access_lan=True)
+    production.store("user.alice.in", "f1", size_bytes=10 << 30)
+    production.submit(label="managed", skipScout=True, **asked)
+    production.run(TaskRefiner, ContentsFeeder, JobGenerator)
+    assert production.task().status == ("pending" if asked else "running")
+    assert ("scratch disk" in str(production.task().error_dialog)) is bool(asked)
+
+
+def test_the_broker_takes_names_of_queues_with_blanks_between_them(production: Jedi) -> None:
+    production.queue("B")
+    ready(production, site="A, B")
+    production.run(JobGenerator)
+    assert {job.queue for job in production.jobs().values()} == {"B"}

@@ -48,6 +48,15 @@ def test_a_job_is_as_large_as_the_scratch_disk_allows() -> None:
     assert sizes(of_events(20), disk, work_disk_count_mb=1024) == [8, 8, 4]
 
 
+def test_a_job_has_the_disk_of_its_cores() -> None:
+    """Manual ch. 12.1 divides maxwdir by the cores of the queue: jobs of one core were given all of it."""
+    disk = {"max_wdir_mb": 80 * 1024, "core_count": 8}
+    # 10 GB for each core, of which 0.5 GB are kept for outputs: k = 9
+    assert sizes(of_events(20), disk) == [9, 9, 2]
+    assert sizes(of_events(30), disk, core_count=2) == [19, 11]
+    assert sizes(of_events(90), disk, core_count=8) == [79, 11]
+
+
 def test_what_comes_beside_the_main_inputs_takes_room_too() -> None:
     # k files of 1 GB with 0.5 GB each beside them, and 2 GB for the job: 1.5 k + 2 + 0.5 <= 10, so k = 5
     limits = Limits.of(task_view(), queue_view(max_wdir_mb=10 * 1024), Numbers(), Beside(2 * GB, GB / 2))
