@@ -19,7 +19,7 @@ TRANSFER_TYPES = frozenset({"root", "direct", "davs", "file"})
 class TaskSpec:
     """A task to submit. The names are prun's; None means that the server decides (manual ch. 4.1.2)."""
 
-    exec: str  #: the command of every job; %IN stands for its inputs, %RNDM:n for a number counting up from n
+    exec: str  #: the command of every job; %IN stands for its inputs, %RNDM:n for a number counting up from n + 1
     out_ds: str = ""  #: base name of the output datasets and name of the task; empty for a random one
     in_ds: tuple[str, ...] = ()  #: datasets to process; none for a task without input
     outputs: tuple[str, ...] = ()  #: files each job produces: `x.txt`, `LABEL:x.txt`, `*.log`, `regex|pattern`

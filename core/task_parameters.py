@@ -60,7 +60,9 @@ class TaskParameters(Model):
     os_info: Text = Field("", description="machine that submitted it")
     no_email: bool = Field(False, description="send no mail")
     task_type: Text = Field("", description="kept as information")
-    task_priority: Annotated[int, Field(ge=-10000, le=10000)] | None = Field(None, description="priority of the task")
+    task_priority: Annotated[int, Field(ge=-10000, le=10000)] | None = Field(
+        None, description="priority of the task; else 1000 for users, 500 for production"
+    )
     current_priority: Annotated[int, Field(ge=-10000, le=10000)] | None = Field(
         None, description="priority to start with"
     )
@@ -73,9 +75,11 @@ class TaskParameters(Model):
     trans_path: Annotated[str, BeforeValidator(none_is_default), Field(max_length=1024, pattern=r"^[^\s,]*$")] = Field(
         "", description="the transformation: URL or name; default: the general one"
     )
-    trans_uses: Text = Field("", description="software release; kept as information")
-    trans_home: Text = Field("", description="software package; kept as information")
-    architecture: Text = Field("", description="platform that jobs need")
+    trans_uses: Text = Field("", description="software release that jobs need")
+    trans_home: Text = Field("", description="software package that jobs need")
+    architecture: Annotated[str, Field(max_length=255), BeforeValidator(none_is_default)] = Field(
+        "", description="platform that jobs need"
+    )
     os_matching: bool = Field(False, description="kept as information")
     source_url: Annotated[
         str, BeforeValidator(none_is_default), Field(max_length=1024, pattern=r"^(https?://\S+)?$")
@@ -89,11 +93,17 @@ class TaskParameters(Model):
     multi_step_exec: dict[str, Any] | None = Field(None, description="what comes before and after, and in which image")
 
     # Where
-    site: Text = Field("", description="the one queue or site to run at")
+    site: Annotated[str, Field(max_length=128), BeforeValidator(none_is_default)] = Field(
+        "", description="the one queue or site to run at"
+    )
     included_site: Names = Field((), description="only these queues or sites")
     excluded_site: Names = Field((), description="not these; `*` stands for anything")
-    cloud: Text = Field("", description="kept as information")
-    nucleus: Text = Field("", description="kept as information")
+    cloud: Annotated[str, Field(max_length=64), BeforeValidator(none_is_default)] = Field(
+        "", description="`WORLD`: the task gets a nucleus where none is given"
+    )
+    nucleus: Annotated[str, Field(max_length=128), BeforeValidator(none_is_default)] = Field(
+        "", description="the storage that outputs go to"
+    )
     country_group: Text = Field("", description="kept as information")
 
     # Input
@@ -130,7 +140,9 @@ class TaskParameters(Model):
     respect_lb: bool = Field(
         False, alias="respectLB", description="no job has files of two luminosity blocks (`._lb0123.` in their names)"
     )
-    tgt_max_output_for_ng: Size | None = Field(None, alias="tgtMaxOutputForNG", description="kept as information")
+    tgt_max_output_for_ng: Size | None = Field(
+        None, alias="tgtMaxOutputForNG", description="GB of output that scouts fit `nGBPerJob` to"
+    )
     add_nth_field_to_lfn: Text = Field(
         "", alias="addNthFieldToLFN", description="field of input names for `${MIDDLENAME}`"
     )
@@ -145,22 +157,22 @@ class TaskParameters(Model):
     max_walltime: Annotated[float, Field(gt=0, le=24 * 365)] | None = Field(
         None, description="hours that a job may run"
     )
-    cpu_time: Size | None = Field(None, description="CPU time of an event; kept as information")
+    cpu_time: Size | None = Field(None, description="CPU time of an event, for the sizes of jobs")
     cpu_time_unit: Literal["HS06sPerEvent", "mHS06sPerEvent", "HS06sPerEventFixed", "mHS06sPerEventFixed"] = Field(
         "HS06sPerEvent", description="unit of it"
     )
     cpu_efficiency: Annotated[float, Field(ge=0, le=1000)] | None = Field(
-        None, description="percent of the CPU used; kept as information"
+        None, description="percent of the CPU used (90); 0: times do not scale with events"
     )
     min_cpu_efficiency: Annotated[float, Field(ge=0, le=1000)] | None = Field(None, description="stop scouts below it")
-    base_time: Size = Field(0, description="seconds that do not grow with the events; kept as information")
+    base_time: Size = Field(0, description="seconds of a job that do not grow with its events")
     out_disk_count: Size | None = Field(None, description="output of an event")
     out_disk_unit: Literal["kB", "MB", "GB", "kBFixed", "MBFixed", "GBFixed"] = Field("kB", description="unit of it")
     work_disk_count: Size | None = Field(None, description="work directory of a job")
     work_disk_unit: Literal["kB", "MB", "GB"] = Field("MB", description="unit of it")
-    io_intensity: Size | None = Field(None, description="IO per second of a job; kept as information")
+    io_intensity: Size | None = Field(None, description="IO per second of a job, before scouts measure it")
     io_intensity_unit: Text = Field("", description="unit of it")
-    disk_io: Size | None = Field(None, alias="diskIO", description="kept as information")
+    disk_io: Size | None = Field(None, alias="diskIO", description="kB/s of a job on its disk, before it is measured")
 
     # Build and merge jobs
     build_spec: BuildSpec | None = Field(None, description="build job before the others")

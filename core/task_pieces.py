@@ -71,7 +71,9 @@ class JobParameter(Model):
     consolidate: Text = Field("", description="dataset to gather the constituents in instead")
     include: Text = Field("", description="regular expressions, comma-separated: only files with such names")
     exclude: Text = Field("", description="regular expressions, comma-separated: no files with such names")
-    offset: Offset = Field(0, description="files to skip (inputs); first number (`SEQNUMBER`, `FIRSTEVENT`)")
+    offset: Offset = Field(
+        0, description="files to skip (inputs); first `FIRSTEVENT`; number before the first `SEQNUMBER`"
+    )
     files: FileNames = Field((), description="only these files")
     n_files: Count | None = Field(None, description="only so many files of a secondary stream")
     n_files_per_job: Count | None = Field(None, description="files of a secondary stream that each job gets (1)")

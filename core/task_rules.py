@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 #: More jobs than this in one task are refused: cut it into several.
 MAX_JOBS = 1_000_000
+#: The most that a whole number of a column may be (`core.tunables` has the same limit for settings).
+MOST = 2**31 - 1
+#: How many kB a unit of disk has.
+KILOBYTES = {"kB": 1, "MB": 1 << 10, "GB": 1 << 20}
 #: Placeholders that need no dataset; all others are streams, which an input item fills.
 NUMBERS = frozenset({"SN", "SN/P", "SURL", "MIDDLENAME", "SEQNUMBER", "SKIPEVENTS", "MAXEVENTS", "FIRSTEVENT"})
 #: What stands for the inputs in a user's command.
@@ -213,6 +217,18 @@ def _event_service(parameters: TaskParameters) -> Iterator[Fault]:
             yield Fault(f"{at}.value", "${FIRSTEVENT} is not known for event ranges", "use ${SKIPEVENTS}")
 
 
+def _most(parameters: TaskParameters) -> Iterator[Fault]:
+    """What follows from several numbers must be a number that the database holds, which each of them is."""
+    cores = max(1, parameters.core_count) if parameters.ram_count_unit != "MB" else 1
+    memory_mb = (parameters.ram_count or 0) * cores + parameters.base_ram_count
+    if memory_mb > MOST:
+        what = f"{memory_mb} MB for a job, with baseRamCount and all cores ({cores})"
+        yield Fault("task_parameters.ramCount", what, f"at most {MOST} MB for a job")
+    work_mb = -(-(parameters.work_disk_count or 0) * KILOBYTES[parameters.work_disk_unit] // KILOBYTES["MB"])
+    if work_mb > MOST:
+        yield Fault("task_parameters.workDiskCount", f"{work_mb} MB for a job", f"at most {MOST} MB")
+
+
 #: Which keys a rule reads, and the rule.
 RULES: tuple[tuple[frozenset[str], Callable[[TaskParameters], Iterator[Fault]]], ...] = (
     (frozenset(), _kinds),
@@ -224,6 +240,7 @@ RULES: tuple[tuple[frozenset[str], Callable[[TaskParameters], Iterator[Fault]]],
     (frozenset({"mergeOutput", "mergeSpec"}), _merging),
     (frozenset({"multiStepExec", "container_name"}), _steps),
     (frozenset(), _patterns),
+    (frozenset({"ramCount", "ramCountUnit", "baseRamCount", "coreCount", "workDiskCount", "workDiskUnit"}), _most),
     (frozenset({"jobParameters", "nEvents", "nEventsPerJob", "nFiles", "nFilesPerJob", "noInput", "pfnList"}), _work),
     (frozenset({"jobParameters", "nEventsPerJob", "nEventsPerFile", "noInput", "pfnList"}), _events),
     (

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from ..core.task_parameters import TaskParameters
+from ..core.task_rules import MOST
 from ..plugins.capacity import MIN_OUTPUT_MB
 from ..plugins.contracts import InputFile, QueueView, TaskView
 from ..plugins.generic.refiner import NUMBERS_STREAM, PREMERGED
@@ -118,13 +119,14 @@ class Recipe:
         """Scratch disk that a job is expected to need (manual ch. 13), which pilots hold it to.
 
         inputDiskCount + max(0.5 GB, outDiskCount * nEvents) + workDiskCount; only the inputs while nothing is known.
+        No more than a column holds, which no disk is.
         """
         task = self.task
         if not task.work_disk_count_mb and not task.out_disk_count_kb:
-            return input_bytes >> 20
+            return min(input_bytes >> 20, MOST)
         n_events = sum(file.n_events or 1 for file in inputs)
         output_mb = max(self.min_output_mb, task.out_disk_count_kb * n_events >> 10)
-        return (input_bytes >> 20) + output_mb + task.work_disk_count_mb
+        return min((input_bytes >> 20) + output_mb + task.work_disk_count_mb, MOST)
 
     def _names(self, inputs: Sequence[InputFile], serial_nr: int, share: Share) -> dict[str, str]:
         """What each placeholder stands for; `${X/T}` is looked up as `X/T`."""

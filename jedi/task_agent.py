@@ -18,6 +18,7 @@ from ..core.errors import BambooError, Invalid, NotFound, Stale
 from ..core.states import TASKS, TaskState
 from ..sql import tasks
 from ..sql.engine import reading
+from ..sql.error_words import in_words
 from ..sql.tables import tasks as tasks_table
 from ..sql.tasks import POISON_AFTER, TaskRef
 from .context import Context, new_owner
@@ -138,7 +139,7 @@ class TaskAgent:
             report.postponed += 1
         except Exception as error:  # whatever it is: the other tasks must not wait for it
             log.exception("task failed", extra={"event": "task_failed", "task": held.jeditaskid})
-            next_round_at = self._postpone(held, f"{type(error).__name__}: {error}", RETRY_SECONDS)
+            next_round_at = self._postpone(held, in_words(error), RETRY_SECONDS)
             report.postponed += 1
         finally:
             with self.context.engine.begin() as tx:

@@ -20,6 +20,7 @@ from ..core.clock import Clock
 from ..core.errors import BadSettings, BambooError, Fault, PluginFailed
 from ..core.selectors import ModEntry, best_for
 from ..core.settings import AgentSection, Settings
+from ..sql.error_words import in_words
 from ..sql.settings import NumbersCache
 from . import hookspecs
 from .contracts import Mission, PluginContext
@@ -55,7 +56,7 @@ class Plugins:
         except BambooError:
             raise
         except Exception as error:
-            raise PluginFailed(f"{name} failed in {hook}: {type(error).__name__}: {error}") from error
+            raise PluginFailed(f"{name} failed in {hook}: {in_words(error)}") from error
         if answer is None:
             raise PluginFailed(f"no plugin answers {hook} for {vo}:{label}", hint=f"see modConfig in [{section}]")
         return answer

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.errors import Duplicate, Fault, Invalid, NotFound
+from ..core.priorities import USUAL_OF_USERS, usual
 from ..core.states import TASKS, TaskState
 from ..core.task_parameters import TaskParameters
 from ..sql import commands, task_queries
@@ -17,7 +18,6 @@ from ..sql import tasks as tasks_sql
 from . import task_places
 from .identity import Caller
 
-DEFAULT_PRIORITY = 1000
 _KEY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 #: States from which the submission of a task of the same name runs the old one again.
 _RERUN = frozenset(TASKS.sources(TaskState.TOINCEXEC))
@@ -47,11 +47,11 @@ class Submission:
 
     @property
     def task_priority(self) -> int:
-        """The priority of the task: ordinary users have the same as all others (client protocol 6.2)."""
+        """The priority of the task; ordinary users have no more than all others (client protocol 6.2)."""
         wanted = self.parameters.task_priority
         if wanted is None:
-            return DEFAULT_PRIORITY
-        return wanted if self.caller.roles & {"production", "admin"} else min(wanted, DEFAULT_PRIORITY)
+            return usual(self.parameters.prod_source_label)
+        return wanted if self.caller.roles & {"production", "admin"} else min(wanted, USUAL_OF_USERS)
 
     def stored(self) -> dict[str, Any]:
         """The object as it came, and what the server adds to it."""

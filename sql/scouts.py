@@ -152,7 +152,12 @@ def to_measure(tx: sa.Connection, task: sa.Row[Any], *, n_avalanched: int) -> li
 def _scouts(*conditions: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
     """How many scouts of a row of `tasks` meet the conditions."""
     mine = (jobs.c.jeditaskid == tasks.c.jeditaskid, jobs.c.is_scout, jobs.c.serial_nr >= tasks.c.first_scout_nr)
-    return sa.select(sa.func.count()).where(*mine, jobs.c.status != _UNTRIED, *conditions).correlate(tasks).scalar_subquery()
+    return (
+        sa.select(sa.func.count())
+        .where(*mine, jobs.c.status != _UNTRIED, *conditions)
+        .correlate(tasks)
+        .scalar_subquery()
+    )
 
 
 def _avalanched() -> sa.Select[Any]:

@@ -21,6 +21,7 @@ from ...core.job_errors import NOT_BOOKED
 from ...core.states import JobState
 from ...sql import accounting, jobs
 from ...sql.accounting import Ending, MadeFile
+from ...sql.error_words import in_words
 from ...sql.jobs import JobRef
 from ...sql.retries import Scopes
 from ...sql.tables import jobs as table
@@ -169,7 +170,7 @@ class Adder:
         except Exception as error:  # whatever it is: one bad job never blocks the others
             log.exception("job not booked", extra={"event": "job_not_booked", "pandaid": job.pandaid, "tries": tries})
             if tries == len(PUT_OFF):
-                return self._give_up(job, f"{type(error).__name__}: {error}")
+                return self._give_up(job, in_words(error))
             report.put_off += 1
         return []
 

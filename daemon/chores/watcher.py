@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ...core.job_errors import KILLED, LOST_HEARTBEAT, REBROKERED, JobError
+from ...core.priorities import USERS, USUAL_OF_USERS
 from ...core.states import LEASED, JobState
 from ...core.tunables import Numbers
 from ...sql import accounting, counts, grid, jobs, queues
@@ -171,7 +172,8 @@ class Watcher:
                 its = [table.c.substatus.is_not(None), table.c.processing_type == kind]
                 self._time_out(rule, timedelta(hours=hours), [*its, table.c.queue.not_in(excepted)])
             return
-        urgent = table.c.current_priority >= numbers(URGENT_PRIORITY)
+        of_users = sa.and_(table.c.prod_source_label.in_(USERS), table.c.current_priority <= USUAL_OF_USERS)
+        urgent = sa.and_(table.c.current_priority >= numbers(URGENT_PRIORITY), sa.not_(of_users))
         conditions = {
             Only.ALL: [],
             Only.URGENT: [urgent],

@@ -15,6 +15,7 @@ from ...core.counting import count_text
 from ...core.errors import BadState, BambooError, IllegalTransition
 from ...core.states import JobState, OutputDatasetState, TaskState
 from ...sql import commands, datasets, files, jobs, tasks
+from ...sql.error_words import in_words
 from ...sql.tasks import SUSPENDED, TaskRef, ref
 from ..context import Context
 from ..refining import refine, tagged
@@ -91,7 +92,7 @@ class TaskCommando:
             answer, done = str(error), False
         except Exception as error:  # whatever it is: the other commands must not wait for it
             log.exception("command failed", extra={"event": "command_failed", "command_id": command.commandid})
-            answer, done = f"it failed: {type(error).__name__}: {error}", False
+            answer, done = f"it failed: {in_words(error)}", False
         commands.answer(tx, command.commandid, done=done, text=answer, now=self.context.clock())
         log.info(
             "command carried out" if done else "command refused",

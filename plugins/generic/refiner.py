@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...core.priorities import usual
 from ...core.task_parameters import TaskParameters
 from ...core.task_pieces import JobParameter
+from ...core.task_rules import KILOBYTES
 from ...sql.catalogue import scope_of
 from ..contracts import DatasetPlan, RefinedTask
 from ..hookspecs import hookimpl
@@ -67,13 +69,13 @@ class GenericTaskRefiner:
 
 
 def _columns(wanted: TaskParameters) -> dict[str, Any]:
-    priority = wanted.current_priority if wanted.current_priority is not None else wanted.task_priority
+    priority = usual(wanted.prod_source_label) if wanted.task_priority is None else wanted.task_priority
     return {
-        "processing_type": wanted.processing_type or None,
-        "working_group": wanted.working_group or None,
-        "campaign": wanted.campaign or None,
-        "task_priority": wanted.task_priority or 1000,
-        "current_priority": 1000 if priority is None else priority,
+        "processing_type": wanted.processing_type[:128] or None,
+        "working_group": wanted.working_group[:64] or None,
+        "campaign": wanted.campaign[:128] or None,
+        "task_priority": priority,
+        "current_priority": priority if wanted.current_priority is None else wanted.current_priority,
         "site": wanted.site or None,
         "cloud": wanted.cloud or None,
         "nucleus": wanted.nucleus or None,
@@ -152,7 +154,7 @@ def _ram_mb(wanted: TaskParameters) -> int:
 
 
 def _kilobytes(size: int | None, unit: str) -> int:
-    return (size or 0) * {"kB": 1, "MB": 1024, "GB": 1024 * 1024}[unit]
+    return (size or 0) * KILOBYTES[unit]
 
 
 def _megabytes(size: int | None, unit: str) -> int:

@@ -12,12 +12,11 @@ from ...core.states import JobState
 from ...core.tunables import tunable
 from ..grid import Work
 from . import weights
-from .needs import APP, COMPONENT
+from .needs import APP, COMPONENT, HIGH_PRIORITY
 from .situation import Candidate, Remedy, Situation
 
 Rule = Gate[Situation, Candidate]
 
-HIGH_PRIORITY = tunable(APP, COMPONENT, "HIGH_PRIORITY", 800, unit="priority", source="manual ch. 12.1")
 INACTIVE_HOURS = tunable(APP, COMPONENT, "INACTIVE_HOURS", 2.0, unit="hours", source="manual ch. 12.1")
 NO_PILOT_HOURS = tunable(APP, COMPONENT, "NO_PILOT_HOURS", 3.0, unit="hours", source="manual ch. 12.1")
 PASSED_OVER_HOURS = tunable(
@@ -151,7 +150,7 @@ def nucleus_queue(at: Situation, one: Candidate) -> Refusal | None:
 
 def near_nucleus(at: Situation, one: Candidate) -> Refusal | None:
     """Work that many others wait for is not spread; merge jobs stay with their inputs (step 1)."""
-    urgent = at.needs.priority >= at.numbers(HIGH_PRIORITY)
+    urgent = at.needs.high
     if at.nucleus_site is None or one.at_nucleus or at.work is Work.MERGE or not (urgent or at.work is Work.SCOUT):
         return None
     if at.work is Work.SCOUT:
@@ -165,7 +164,7 @@ def near_nucleus(at: Situation, one: Candidate) -> Refusal | None:
 
 
 def active(at: Situation, one: Candidate) -> Refusal | None:
-    urgent = at.needs.priority >= at.numbers(HIGH_PRIORITY) or at.work in (Work.SCOUT, Work.MERGE)
+    urgent = at.needs.high or at.work in (Work.SCOUT, Work.MERGE)
     last = one.activity.last_start_at
     if not urgent or last is None or not one.activated:
         return None

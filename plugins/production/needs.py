@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...core.priorities import is_high
 from ...core.tunables import Numbers, tunable
 from ..capacity import wants_copies
 from ..contracts import TaskView
@@ -23,6 +24,7 @@ PERCENT = 100.0
 #: What all our tunables belong to: the component that PanDA's own has in gdpconfig.
 APP, COMPONENT = "jedi", "jobbroker"
 
+HIGH_PRIORITY = tunable(APP, COMPONENT, "HIGH_PRIORITY", 800, unit="priority", source="manual ch. 12.1")
 URGENT_PRIORITY = tunable(APP, COMPONENT, "URGENT_PRIORITY", 1000, unit="priority", source="manual ch. 12.1")
 CPU_EFFICIENCY = tunable(
     APP,
@@ -49,12 +51,13 @@ class Needs:
     `work_mb` and `output_mb` are scratch disk besides the inputs; `cpu_hs06s` is the CPU time of the whole job,
     which `efficiency` (a fraction) stretches; `base_seconds` do not depend on the CPU; `max_seconds` is what the user
     allows a job to take at most; `dynamic_events` are those of the smallest job where their number is up to the queue;
-    `urgent` work is of the processing type `*urgent*` or of priority 1000. Numbers of 0
-    are unknown.
+    `urgent` work is of the processing type `*urgent*` or of priority 1000, `high` that of priority 800; users have to
+    go beyond their usual one (`core.priorities`). Numbers of 0 are unknown.
     """
 
     cores: int
     priority: int
+    high: bool
     memory_mb: float
     work_mb: float
     output_mb: float
@@ -93,6 +96,7 @@ class Needs:
         return cls(
             cores=cores,
             priority=task.current_priority,
+            high=is_high(task.current_priority, task.prod_source_label, numbers(HIGH_PRIORITY)),
             memory_mb=task.ram_count_mb * numbers(MEMORY_COMPENSATION),
             work_mb=task.work_disk_count_mb,
             output_mb=max(numbers(MIN_OUTPUT), task.out_disk_count_kb * n_events / KB_PER_MB),
@@ -110,7 +114,8 @@ class Needs:
             at_nucleus_only=rule.get("t1Weight") == -1,
             event_service=bool(rule.get("eventService") or rule.get("nEventsPerWorker")),
             dynamic_events=n_events if rule.get("dynamicNumEvents") else 0,
-            urgent="urgent" in (task.processing_type or "") or task.current_priority >= numbers(URGENT_PRIORITY),
+            urgent="urgent" in (task.processing_type or "")
+            or is_high(task.current_priority, task.prod_source_label, numbers(URGENT_PRIORITY)),
             architecture=Architecture.parse(task.architecture),
             release=Release.parse(str(rule.get("transHome") or ""), str(rule.get("transUses") or "")),
             container=task.container_name or "",

@@ -141,18 +141,18 @@ def test_some_kinds_of_work_may_be_quiet_for_longer(world: Any, context: Context
     assert Watcher(context).run_once() == Watched(failed=1)
 
 
-#: What a job has to which a rule of some jobs only applies.
+#: What a job has to which a rule of some jobs only applies. 1000 is what every user has, so that it is nothing special.
 ITS_COLUMNS: dict[Only, dict[str, Any]] = {
-    Only.NOT_URGENT: {"current_priority": 799},
-    Only.URGENT: {"current_priority": 800},
-    Only.STALLED: {"current_priority": 800},
+    Only.NOT_URGENT: {"current_priority": 1000},
+    Only.URGENT: {"current_priority": 800, "prod_source_label": "managed"},
+    Only.STALLED: {"current_priority": 1001},
     Only.STAGING_OUT: {"current_priority": 799, "processing_type": "slow", "substatus": "xfer"},
 }
 #: And a job that misses just that, to which the rule must not apply.
 NOT_ITS: dict[Only, dict[str, Any]] = {
-    Only.NOT_URGENT: {"current_priority": 800},
-    Only.URGENT: {"current_priority": 799},
-    Only.STALLED: {"current_priority": 799},
+    Only.NOT_URGENT: {"current_priority": 800, "prod_source_label": "managed"},
+    Only.URGENT: {"current_priority": 1000},
+    Only.STALLED: {"current_priority": 799, "prod_source_label": "managed"},
     Only.STAGING_OUT: {"current_priority": 799, "processing_type": "slow", "substatus": None},
 }
 STAGE_OUT_HOURS = 3
@@ -256,8 +256,9 @@ def test_a_queue_may_give_its_own_time_for_transfers(world: Any, context: Contex
     with world.engine.begin() as tx:
         queues.set_queue(tx, "SLOW", {"transtimehi": 5, "transtimelo": "7"}, now=clock())
         queues.set_queue(tx, "ODD", {"transtimehi": "soon"}, now=clock())
-    hi, lo = world.generate(1, queue="SLOW"), world.generate(1, queue="SLOW", current_priority=10)
-    odd = world.generate(1, queue="ODD")
+    managed = {"prod_source_label": "managed"}
+    hi, lo = world.generate(1, queue="SLOW", **managed), world.generate(1, queue="SLOW", current_priority=10)
+    odd = world.generate(1, queue="ODD", **managed)
     with world.engine.begin() as tx:
         tx.execute(sa.update(t.jobs).values(status="transferring"))
     ended: dict[int, int] = {}

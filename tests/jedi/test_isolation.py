@@ -20,7 +20,7 @@ from bamboo.plugins.generic.refiner import GenericTaskRefiner
 from bamboo.plugins.hookspecs import hookimpl
 from bamboo.sql import tasks
 from bamboo.sql.tasks import TaskRef
-from bamboo.tests.jedi.rounds import Jedi
+from bamboo.tests.jedi.rounds import Jedi, on_both_databases
 
 #: Sections of the settings: the hook that is chosen there, and the built-in plugin for all tasks but the bad ones.
 USUAL = {
@@ -262,3 +262,18 @@ def test_watchdogs_run_on_one_machine_at_a_time(jedi: Jedi, clock: ManualClock) 
     jedi.set(status="pending", old_status="ready")
     clock.advance(seconds=9)
     assert there.run_once() == Missions()
+
+
+@on_both_databases
+def test_a_reason_never_shows_sql(jedi: Jedi) -> None:
+    """What the database refuses is told in its sentence; the statement has the values of others in it."""
+    jedi.queue()
+    jedi.store("user.alice.in", "f1")
+    jedi.submit(skipScout=True)
+    jedi.run(TaskRefiner, ContentsFeeder)
+    with jedi.engine.begin() as tx:
+        tx.execute(sa.text("DROP TABLE job_params"))
+    assert jedi.run(JobGenerator) == [Round(postponed=1)]
+    said = jedi.task().error_dialog
+    assert said.startswith("the database refused it (") and "job_params" in said
+    assert "INSERT" not in said.upper() and "sqlalche.me" not in said

@@ -152,3 +152,29 @@ def test_the_broker_takes_names_of_queues_with_blanks_between_them(production: J
     ready(production, site="A, B")
     production.run(JobGenerator)
     assert {job.queue for job in production.jobs().values()} == {"B"}
+
+
+@pytest.mark.parametrize(
+    ("label", "given", "priority", "is_spread"),
+    [
+        ("user", {}, 1000, True),  # what every user has, who says nothing
+        ("user", {"taskPriority": 1001}, 1001, False),
+        ("managed", {}, 500, True),
+        ("managed", {"taskPriority": 0}, 0, True),
+        ("managed", {"taskPriority": 800}, 800, False),
+    ],
+)
+def test_only_a_high_priority_keeps_jobs_at_the_nucleus(
+    make_jedi: Callable[..., Jedi], label: str, given: dict[str, int], priority: int, is_spread: bool
+) -> None:
+    """Manual ch. 12.1: if priority 800. Tasks of which nobody said anything had 1000, and none of them was spread."""
+    jedi = make_jedi(jobbroker={"modConfig": f"any:any:{PRODUCTION}:ProductionJobBroker"})
+    with jedi.engine.begin() as tx:
+        queues.set_storage(tx, "NUCLEUS", site="HOME", endpoint="file://h", path="/n")
+    jedi.queue("FAR", site="FAR")
+    jedi.store("user.alice.in", "f1", "f2")
+    jedi.submit(label=label, nFilesPerJob=1, skipScout=True, nucleus="NUCLEUS", prodSourceLabel=label, **given)
+    jedi.run(TaskRefiner, ContentsFeeder, JobGenerator)
+    task = jedi.task()
+    assert (task.task_priority, task.current_priority) == (priority, priority)
+    assert task.status == ("running" if is_spread else "pending")

@@ -226,6 +226,23 @@ def test_anything_is_read_or_refused_with_its_faults(changes: dict[str, Any], pi
         assert all(fault.where.startswith("task_parameters.") and fault.what for fault in refused.faults)
 
 
+@pytest.mark.parametrize(
+    ("given", "where", "what"),
+    [
+        ({"ramCount": 1_000_000, "coreCount": 4096}, "ramCount", "4096000000 MB for a job"),
+        ({"ramCount": 2**31 - 1, "baseRamCount": 1}, "ramCount", "2147483648 MB for a job"),
+        ({"workDiskCount": 2**31 - 1, "workDiskUnit": "GB"}, "workDiskCount", "at most 2147483647 MB"),
+        ({"site": "A" * 129}, "site", "at most 128 characters"),
+    ],
+)
+def test_what_no_column_holds_is_refused(given: dict[str, Any], where: str, what: str) -> None:
+    """Each number was allowed by itself; what follows from them was more than PostgreSQL takes, and the task waited."""
+    with pytest.raises(Invalid) as refused:
+        TaskParameters.parse(captured(**given))
+    assert [fault.where for fault in refused.value.faults] == [f"task_parameters.{where}"]
+    assert what in str(refused.value)
+
+
 def test_the_docs_page_lists_every_key() -> None:
     page = (Path(str(bamboo.__file__)).parent / "docs" / "task_parameters.md").read_text()
     documented = re.findall(r"^\| `([A-Za-z0-9_]+)` \|", page, re.MULTILINE)
