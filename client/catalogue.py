@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TextIO
 
 from ..core.errors import Fault, Invalid
+from ..core.nearby import guess
 from .naming import lfn_fault, repeats
 from .storage import measure
 
@@ -27,11 +28,16 @@ class NewFile:
     size_bytes: int
     adler32: str
     guid: str = ""
+    n_events: int | None = None  #: where it is known
 
     @property
     def row(self) -> dict[str, Any]:
         """What is sent to the server."""
-        return {key: value for key, value in asdict(self).items() if value != ""}
+        return {key: value for key, value in asdict(self).items() if value not in ("", None)}
+
+
+#: What a line of a manifest may say.
+_KEYS = tuple(entry.name for entry in fields(NewFile))
 
 
 def expand(patterns: Sequence[str]) -> list[Path]:
@@ -82,26 +88,37 @@ def check_names(lfns: Sequence[str]) -> None:
 
 
 def read_manifest(stream: TextIO) -> list[NewFile]:
-    """Files listed as JSON lines with the keys url, lfn, size_bytes, adler32 and perhaps guid."""
+    """Files listed as JSON lines with the keys url, lfn, size_bytes, adler32, and perhaps guid and n_events.
+
+    Raises `Invalid` with every fault: a key that nobody reads is one, as its writer meant something by it.
+    """
     files, faults = [], []
     for number, line in enumerate(stream, start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-            files.append(
-                NewFile(
-                    url=str(row["url"]),
-                    lfn=str(row["lfn"]),
-                    size_bytes=int(row["size_bytes"]),
-                    adler32=str(row["adler32"]),
-                    guid=str(row.get("guid") or ""),
-                )
-            )
+            unknown = [key for key in row if key not in _KEYS]
+            faults += [Fault(f"line {number}", f"no such key: {key!r}", guess(key, _KEYS)) for key in map(str, unknown)]
+            files.append(_new_file(row))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            do = 'write {"url": …, "lfn": …, "size_bytes": …, "adler32": …}'
+            do = 'write {"url": …, "lfn": …, "size_bytes": …, "adler32": …}, and n_events if it is known'
             faults.append(Fault(f"line {number}", f"it is not a file entry: {error!r}", do))
     if faults:
         raise Invalid("manifest", faults)
     check_names([file.lfn for file in files])
     return files
+
+
+def _new_file(row: Mapping[str, Any]) -> NewFile:
+    n_events = row.get("n_events")
+    if n_events is not None and (type(n_events) is not int or n_events < 0):
+        raise ValueError(f"n_events is {n_events!r}, and no whole number")
+    return NewFile(
+        url=str(row["url"]),
+        lfn=str(row["lfn"]),
+        size_bytes=int(row["size_bytes"]),
+        adler32=str(row["adler32"]),
+        guid=str(row.get("guid") or ""),
+        n_events=n_events,
+    )

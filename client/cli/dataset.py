@@ -33,7 +33,9 @@ def dataset() -> None:
 @dataset.command()
 @click.argument("name")
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
-@click.option("--manifest", type=click.File(), help="JSON lines with url, lfn, size_bytes, adler32; - for stdin.")
+@click.option(
+    "--manifest", type=click.File(), help="JSON lines with url, lfn, size_bytes, adler32, n_events; - for stdin."
+)
 @formatted
 @connected
 def add(client: Client, out: Output, name: str, paths: tuple[str, ...], manifest: TextIO | None) -> None:

@@ -98,6 +98,19 @@ def test_a_manifest_names_files_elsewhere(server: ScriptedServer, bamboo: Bamboo
     assert "line 2" in broken.err
 
 
+def test_a_manifest_says_how_many_events_a_file_has(server: ScriptedServer, bamboo: Bamboo) -> None:
+    server.on("dataset/add_files", lambda request: ok({"added": len(request.body["files"]), "known": 0}))
+    row = {"url": "https://x/f", "lfn": "f", "size_bytes": 1, "adler32": "00320032"}
+    for n_events in (10, 0):
+        text = json.dumps({**row, "n_events": n_events})
+        assert bamboo("dataset", "add", "user.alice.d", "--manifest", "-", stdin=text).code == 0
+        assert server.requests[-1].body["files"] == [{**row, "n_events": n_events}]
+    for wrong in ({"nEvents": 10}, {"n_events": "10"}, {"n_events": -1}):
+        refused = bamboo("dataset", "add", "user.alice.d", "--manifest", "-", stdin=json.dumps({**row, **wrong}))
+        assert (refused.code, "n_events" in refused.err) == (8, True)
+    assert len(server.requests) == 2
+
+
 def test_datasets_are_listed_and_fetched(server: ScriptedServer, bamboo: Bamboo, tmp_path: Path, workdir: Path) -> None:
     rows = [{"name": "user.alice.d", "nFiles": 1, "sizeBytes": 5, "status": "ready"}]
     server.on("dataset/list", lambda request: ok([] if "after" in request.query else rows))
