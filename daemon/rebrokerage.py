@@ -27,6 +27,7 @@ NQUEUE_FRACTION = tunable(
     0.3,
     unit="of all queued jobs of the share",
     source=f"{SOURCE}; the number is our choice",
+    most=1,
 )
 NQUEUE = tunable(
     APP,

@@ -21,7 +21,7 @@ N_SCOUTS = tunable(
     help="0: no task scouts",
 )  # fmt: skip
 MAX_PORTION = tunable(
-    APP, COMPONENT, "SCOUT_MAX_PORTION", 10.0, unit="percent of the inputs",
+    APP, COMPONENT, "SCOUT_MAX_PORTION", 10.0, unit="percent of the inputs", most=PERCENT,
     source="manual ch. 2.6: a small portion of the input; ours",
     help="a task whose scouts would read more does not scout: the others are not worth the wait",
 )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...core.task_rules import MOST
 from ...plugins.capacity import FIXED, GB, KB, MB, MILLI
 from ...plugins.contracts import TaskView
 from .measuring import Figure, Figures
@@ -22,14 +23,16 @@ class Changes:
     why: dict[str, Any] = field(default_factory=dict)
 
     def set(self, column: str, old: Any, new: Any, figure: Figure) -> None:
-        self.columns[column] = new
+        self.columns[column] = min(new, MOST) if isinstance(new, int) else new
         self._say(column, figure, old=old, new=new)
 
     def keep(self, column: str, old: Any, figure: Figure, reason: str) -> None:
         self._say(column, figure, old=old, kept=reason)
 
     def _say(self, column: str, figure: Figure, **what: Any) -> None:
-        self.why[column] = {**what, "measured": round(figure.value, 6), "job": figure.pandaid, "jobs": figure.n_jobs}
+        least = {"least": figure.least} if figure.measured < figure.least else {}
+        measured = {"measured": round(figure.measured, 6), **least}
+        self.why[column] = {**what, **measured, "job": figure.pandaid, "jobs": figure.n_jobs}
 
 
 def apply(task: TaskView, figures: Figures) -> Changes:

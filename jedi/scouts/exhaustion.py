@@ -26,7 +26,7 @@ SHORT_EXECTIME = tunable(
     help="for each activity; 0: not looked at, as when undefined",
 )  # fmt: skip
 SHORT_PORTION = tunable(
-    APP, COMPONENT, "SCOUT_SHORT_PORTION", 50.0, unit="percent of the scouts",
+    APP, COMPONENT, "SCOUT_SHORT_PORTION", 50.0, unit="percent of the scouts", most=PERCENT,
     source="our choice: ch. 15.7 says too many", help="that may be short",
 )  # fmt: skip
 RAM_RATIO = tunable(
@@ -40,7 +40,7 @@ CPU_TIME_RATIO = tunable(
     help="0: not looked at",
 )  # fmt: skip
 OVER_CPU = tunable(
-    APP, COMPONENT, "SCOUT_OVER_CPU", 110.0, unit="percent of the allocated CPU",
+    APP, COMPONENT, "SCOUT_OVER_CPU", 110.0, unit="percent of the allocated CPU", most=100 * PERCENT,
     source="manual ch. 4.1.4, over_cpu_consumption: longer than the execution time; our margin for clocks",
     help="0: not looked at",
 )  # fmt: skip
@@ -106,9 +106,10 @@ def _ram_count(findings: Findings, task: TaskView) -> Refusal | None:
     preset = (task.ram_count_mb - task.base_ram_count_mb) / max(1, task.core_count)
     if figure is None or ratio <= 0 or preset <= 0 or figure.value <= ratio * preset:
         return None
+    floor = f", and the least is {figure.least:.0f} (SCOUT_RAMCOUNT_MIN)" if figure.measured < figure.least else ""
     return Refusal(
-        f"ramCount is {preset:.0f} MB per core, but {figure.value:.0f} were measured (job {figure.pandaid}):"
-        f" ask for {figure.value:.0f}",
+        f"ramCount is {preset:.0f} MB per core, but {figure.measured:.0f} were measured, with the margin"
+        f" (job {figure.pandaid}){floor}: ask for {figure.value:.0f}",
         figure.value / preset,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...core.tunables import Numbers, tunable
 from ...plugins.capacity import KB, MB, PERCENT
@@ -17,10 +17,12 @@ from ...plugins.contracts import TaskView
 from ...plugins.scouting import APP, COMPONENT
 
 CPU_TIME_RANK = tunable(
-    APP, COMPONENT, "SCOUT_CPUTIME_RANK", 95.0, unit="percent", source="manual ch. 15.1",
+    APP, COMPONENT, "SCOUT_CPUTIME_RANK", 95.0, unit="percent", source="manual ch. 15.1", most=PERCENT,
     help="percentile of cpuTime; the manual prints the key of ramCount's",
 )  # fmt: skip
-CPU_TIME_MARGIN = tunable(APP, COMPONENT, "SCOUT_CPUTIME_MARGIN", 1.5, unit="factor", source="manual ch. 15.1")
+CPU_TIME_MARGIN = tunable(
+    APP, COMPONENT, "SCOUT_CPUTIME_MARGIN", 1.5, unit="factor", source="manual ch. 15.1", most=100
+)
 CPU_TIME_MIN_EVENTS = tunable(
     APP, COMPONENT, "SCOUT_CPUTIME_MIN_EVENTS", 10, unit="events per core", source="manual ch. 15.1"
 )
@@ -28,8 +30,8 @@ CPU_TIME_LONG = tunable(
     APP, COMPONENT, "SCOUT_CPUTIME_LONG_EXECTIME", 6.0, unit="hours", source="manual ch. 15.1",
     help="jobs with fewer events count when they ran for longer",
 )  # fmt: skip
-RAM_RANK = tunable(APP, COMPONENT, "SCOUT_RAMCOUNT_RANK", 75.0, unit="percent", source="manual ch. 15.2")
-RAM_MARGIN = tunable(APP, COMPONENT, "SCOUT_RAMCOUNT_MARGIN", 10.0, unit="percent", source="manual ch. 15.2")
+RAM_RANK = tunable(APP, COMPONENT, "SCOUT_RAMCOUNT_RANK", 75.0, unit="percent", source="manual ch. 15.2", most=PERCENT)
+RAM_MARGIN = tunable(APP, COMPONENT, "SCOUT_RAMCOUNT_MARGIN", 10.0, unit="percent", source="manual ch. 15.2", most=1000)
 RAM_MIN = tunable(
     APP,
     COMPONENT,
@@ -39,10 +41,12 @@ RAM_MIN = tunable(
     source="manual ch. 15.2; the default is ours: pilots kill at twice the memory, and small programs vary by more",
     help="0: none",
 )
-OUT_DISK_RANK = tunable(APP, COMPONENT, "SCOUT_OUTDISK_RANK", 75.0, unit="percent", source="manual ch. 15.3")
+OUT_DISK_RANK = tunable(
+    APP, COMPONENT, "SCOUT_OUTDISK_RANK", 75.0, unit="percent", source="manual ch. 15.3", most=PERCENT
+)
 OUT_DISK_MIN_EVENTS = tunable(APP, COMPONENT, "SCOUT_OUTDISK_MIN_EVENTS", 10, unit="events", source="manual ch. 15.3")
 DISK_IO_RANK = tunable(
-    APP, COMPONENT, "SCOUT_DISK_IO_RANK", 50.0, unit="percent",
+    APP, COMPONENT, "SCOUT_DISK_IO_RANK", 50.0, unit="percent", most=PERCENT,
     source="our choice: ch. 15.5 gives the formula of one job only; the median bears an outlier",
 )  # fmt: skip
 DISK_IO_CAP = tunable(
@@ -73,11 +77,19 @@ class ScoutJob:
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value, the job it comes from, and how many jobs were looked at."""
+    """A measured value, the job it comes from, and how many jobs were looked at.
 
-    value: float
+    What was measured may be less than is ever asked for (`least`); `value` is what counts then.
+    """
+
+    measured: float
     pandaid: int
     n_jobs: int
+    least: float = 0.0
+
+    @property
+    def value(self) -> float:
+        return max(self.measured, self.least)
 
 
 @dataclass(frozen=True)
@@ -99,9 +111,10 @@ def measure(task: TaskView, jobs: Sequence[ScoutJob], numbers: Numbers) -> Figur
     def over(value: Callable[[TaskView, ScoutJob, Numbers], float | None], rank: float) -> Figure | None:
         return percentile([(one, job.pandaid) for job in jobs if (one := value(task, job, numbers)) is not None], rank)
 
+    memory = over(ram_count, numbers(RAM_RANK))
     return Figures(
         cpu_time=over(cpu_time, numbers(CPU_TIME_RANK)),
-        ram_count=over(ram_count, numbers(RAM_RANK)),
+        ram_count=replace(memory, least=numbers(RAM_MIN)) if memory is not None else None,
         out_disk=over(out_disk, numbers(OUT_DISK_RANK)),
         work_disk=over(work_disk, PERCENT),
         io_intensity=over(io_intensity, PERCENT),
@@ -134,11 +147,14 @@ def cpu_time(task: TaskView, job: ScoutJob, numbers: Numbers) -> float | None:
 
 
 def ram_count(task: TaskView, job: ScoutJob, numbers: Numbers) -> float | None:
-    """MB per core: max((maxPSS - baseRamCount) / coreCount * margin, minRamCount), the margin 10 % (ch. 15.2)."""
+    """MB per core: (maxPSS - baseRamCount) / coreCount * margin, the margin 10 % (ch. 15.2).
+
+    minRamCount is the least of the figure, as the largest of each and it has the same percentile.
+    """
     if not job.max_pss_kb:
         return None
     per_core = (job.max_pss_kb / KB - task.base_ram_count_mb) / job.core_count
-    return max(per_core * (1 + numbers(RAM_MARGIN) / PERCENT), numbers(RAM_MIN), 0.0)
+    return max(per_core * (1 + numbers(RAM_MARGIN) / PERCENT), 0.0)
 
 
 def out_disk(task: TaskView, job: ScoutJob, numbers: Numbers) -> float | None:

@@ -35,6 +35,7 @@ CPU_EFFICIENCY = tunable(
     source="manual ch. 13",
     help="of tasks that do not say",
     least=0.1,
+    most=10 * PERCENT,
 )
 MIN_OUTPUT = tunable(
     APP, COMPONENT, "MIN_OUTPUT_MB", 512, unit="MB", source="manual ch. 12.1: max(0.5GB, …)", help="of a job at least"

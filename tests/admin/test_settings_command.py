@@ -111,12 +111,20 @@ def test_the_same_on_postgresql(operator: Operator, engine: sa.Engine) -> None:
         ("jedi.jobsplitter.CORE_POWER_DEFAULT", "0"),
         ("jedi.scouts.SCOUT_N_AVALANCHED", "9" * 20),  # no column holds it, and each round of the agent failed
         ("jedi.scouts.SCOUT_N_JOBS", "-1"),
+        ("jedi.scouts.SCOUT_RAMCOUNT_RANK", "250"),  # there is no such percentile
+        ("jedi.scouts.SCOUT_MAX_PORTION", "100000"),
     ],
 )
 def test_numbers_that_nothing_can_calculate_with_are_refused(operator: Operator, name: str, value: str) -> None:
     refused = operator("settings", "set", "--", name, value).error
     assert isinstance(refused, Invalid)
     assert "is out of range" in str(refused)
+
+
+def test_every_percentage_says_what_is_too_much() -> None:
+    percentages = [one for _, one in declared.known().items() if one.unit.startswith("percent")]
+    assert percentages
+    assert [one.key for one in percentages if one.most > 10_000] == []
 
 
 def test_numbers_out_of_range_in_the_database_are_read_as_the_bound() -> None:

@@ -88,7 +88,7 @@ def test_ram_count_is_the_memory_of_a_core() -> None:
 def test_ram_count_is_the_75th_percentile_of_those_that_tell() -> None:
     jobs = [job(n, max_pss_kb=n * 1000 * 1024) for n in (1, 2, 3, 4)] + [job(5), job(6, max_pss_kb=0)]
     # the 3rd of 4: 3 000 MB * 1.1
-    assert measured(*jobs).ram_count == Figure(pytest.approx(3300.0), 3, 4)
+    assert measured(*jobs).ram_count == Figure(pytest.approx(3300.0), 3, 4, least=500.0)
 
 
 def test_out_disk_count_is_the_output_of_an_event() -> None:
@@ -242,7 +242,8 @@ def test_presets_that_are_far_too_small() -> None:
     # 1 000 MB asked for; 1 819 MB * 1.1 = 2 000.9 MB are more than twice as much, 1 818 * 1.1 = 1 999.8 are not
     assert found(job(max_pss_kb=1818 * 1024), ram_count_mb=1000) == {}
     told = found(job(3, max_pss_kb=1819 * 1024), ram_count_mb=1000)
-    assert told == {"ramCount differs": "ramCount is 1000 MB per core, but 2001 were measured (job 3): ask for 2001"}
+    text = "ramCount is 1000 MB per core, but 2001 were measured, with the margin (job 3): ask for 2001"
+    assert told == {"ramCount differs": text}
     assert found(job(max_pss_kb=1819 * 1024)) == {}  # nothing was preset
     assert found(job(max_pss_kb=1024), ram_count_mb=1000) == {}  # less does no harm
     # 1 000 s * 10 * 0.9 * 1.5 / 100 = 135 HS06 s, more than ten times 13

@@ -104,6 +104,9 @@ def test_the_first_jobs_after_the_avalanche_are_measured_once(jedi: Jedi) -> Non
     play(jedi, 10, max_pss_kb=100 * 1024)
     jedi.run(ScoutEvaluator, JobGenerator)
     assert jedi.task().ram_count_mb == 500  # the least that is set
+    (decision,) = (one for one in jedi.decided() if one.actor == "scout_evaluator")
+    figure = decision.why["figures"]["ram_count_mb"]
+    assert (figure["new"], figure["measured"], figure["least"]) == (500, 110.0, 500.0)
     play(jedi, 2, max_pss_kb=2000 * 1024)
     assert jedi.run(ScoutEvaluator) == NOTHING
     play(jedi, 1, max_pss_kb=2000 * 1024)
@@ -163,7 +166,7 @@ def exhausted(jedi: Jedi, **parameters: Any) -> Jedi:
 @on_both_databases
 def test_a_wrong_preset_exhausts_the_task_and_a_retry_with_a_right_one_scouts_again(jedi: Jedi) -> None:
     exhausted(jedi)
-    text = "ramCount is 100 MB per core, but 1100 were measured (job 4): ask for 1100"
+    text = "ramCount is 100 MB per core, but 1100 were measured, with the margin (job 4): ask for 1100"
     ways_out = (
         f"`bamboo task retry {jedi.jeditaskid} --set KEY=VALUE` with better parameters, or `bamboo task avalanche"
     )
