@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from .errors import Fault
 from .task_pieces import PLACEHOLDER
+from .tunables import MOST
 
 if TYPE_CHECKING:
     from .task_parameters import TaskParameters
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 #: More jobs than this in one task are refused: cut it into several.
 MAX_JOBS = 1_000_000
-#: The most that a whole number of a column may be (`core.tunables` has the same limit for settings).
-MOST = 2**31 - 1
 #: How many kB a unit of disk has.
 KILOBYTES = {"kB": 1, "MB": 1 << 10, "GB": 1 << 20}
 #: Placeholders that need no dataset; all others are streams, which an input item fills.

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from ..core.task_parameters import TaskParameters
-from ..core.task_rules import MOST
+from ..core.tunables import MOST
 from ..plugins.capacity import MIN_OUTPUT_MB
 from ..plugins.contracts import InputFile, QueueView, TaskView
 from ..plugins.generic.refiner import NUMBERS_STREAM, PREMERGED

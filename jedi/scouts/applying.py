@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...core.task_rules import MOST
+from ...core.tunables import MOST
 from ...plugins.capacity import FIXED, GB, KB, MB, MILLI
 from ...plugins.contracts import TaskView
 from .measuring import Figure, Figures
