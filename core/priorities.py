@@ -9,8 +9,8 @@ from __future__ import annotations
 
 USUAL_OF_USERS = 1000
 USUAL_OF_PRODUCTION = 500
-#: The activities of users: their jobs, and the builds before them.
-USERS = ("user", "panda")
+#: The activities that are open to every user: their jobs, the builds before them, and tests.
+USERS = ("user", "panda", "test")
 
 
 def usual(label: str) -> int:
