@@ -11,7 +11,7 @@ from ..core.states import INPUT_FILES, InputFileState
 from . import bulk, event_ranges
 from .jobs import batches
 from .retries import has_needs
-from .tables import datasets, files, tasks
+from .tables import datasets, files, job_files, jobs, tasks
 
 
 def insert_new(
@@ -101,6 +101,15 @@ def add_attempts(tx: sa.Connection, jeditaskid: int, increase: int) -> None:
     unfinished = (InputFileState.READY, InputFileState.PICKED, InputFileState.RUNNING, InputFileState.FAILED)
     statement = sa.update(files).where(files.c.jeditaskid == jeditaskid, files.c.status.in_(unfinished))
     tx.execute(statement.values(max_attempt=files.c.max_attempt + increase))
+
+
+def follow_attempts(tx: sa.Connection, pandaids: Sequence[int]) -> None:
+    """Give the inputs of jobs the attempt numbers that these jobs have now: those of their next jobs are larger."""
+    for some in batches(pandaids):
+        mine = sa.select(job_files.c.fileid).where(job_files.c.pandaid.in_(some), job_files.c.fileid.is_not(None))
+        now = sa.select(jobs.c.attempt_nr).where(jobs.c.pandaid == files.c.pandaid).scalar_subquery()
+        owned = (files.c.fileid.in_(mine), files.c.pandaid.in_(some))
+        tx.execute(sa.update(files).where(*owned).values(attempt_nr=now))
 
 
 def give_up_ready(tx: sa.Connection, jeditaskid: int) -> dict[int, int]:

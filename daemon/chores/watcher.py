@@ -14,7 +14,7 @@ from ...core.job_errors import KILLED, LOST_HEARTBEAT, REBROKERED, JobError
 from ...core.priorities import USERS, USUAL_OF_USERS
 from ...core.states import LEASED, JobState
 from ...core.tunables import Numbers
-from ...sql import accounting, counts, grid, jobs, queues
+from ...sql import accounting, counts, files, grid, jobs, queues
 from ...sql import settings as shared_settings
 from ...sql.accounting import Ending
 from ...sql.retries import Scopes
@@ -153,6 +153,7 @@ class Watcher:
             new_attempt=True,
             **FORGET_PILOT,
         )
+        files.follow_attempts(tx, [job.pandaid for job in moved])
         self.report.activated += len(moved)
         self._end(tx, [row for row in lost if row not in unspoken], ask, JobState.FAILED, lost_heartbeat)
 

@@ -66,6 +66,7 @@ def test_a_job_that_is_offered_again_is_a_new_attempt(world: Any, context: Conte
     assert world.inputs()["in.0"].pandaid == sent.pandaid
     (again,) = world.claim(1)
     assert (again.pandaid, again.attempt_nr) == (sent.pandaid, 2)
+    assert world.inputs()["in.0"].attempt_nr == 2  # so that the next job of the input is attempt 3
 
 
 def test_a_lost_heartbeat_says_when_the_last_one_came(world: Any, context: Context, clock: ManualClock) -> None:
