@@ -224,7 +224,6 @@ class TimeoutsSection(Section):
     holding_urgent: Seconds = 3
     transferring: Seconds = 48
     transferring_urgent: Seconds = 24
-    merging: Seconds = 48
     pending_task: Seconds = 24 * 14
     exhausted_task: Seconds = 24 * 30
 

@@ -83,6 +83,7 @@ class Timeout:
 
 
 _J = JobState
+#: None for `merging`: such a job is over, and waits for others or for its merge job, which has limits of its own.
 TIMEOUTS = (
     Timeout(_J.PENDING, "pending", _J.CLOSED, EXPIRED, "was not set up in time"),
     Timeout(_J.DEFINED, "defined", _J.CLOSED, EXPIRED, "was not prepared in time"),
@@ -122,7 +123,6 @@ TIMEOUTS = (
         "nothing was heard of its own stage-out",
         Only.STAGING_OUT,
     ),
-    Timeout(_J.MERGING, "merging", _J.FAILED, EXPIRED, "its outputs were not merged in time"),
 )
 
 
