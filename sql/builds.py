@@ -8,13 +8,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..core.states import JOBS, JobState
+from ..core.states import JOBS, QUEUED, JobState
+from .jobs import JobRef, refs
 from .tables import job_files, jobs
 
 
 @dataclass(frozen=True)
 class Library:
-    """How far a queue is with its library: `file` is the row of the finished one."""
+    """How far a queue is with its library: `file` is the row of the finished one.
+
+    `n_failed` builds ran and failed: those that were closed or cancelled say nothing about the sources.
+    """
 
     file: Mapping[str, Any] | None = None
     building: bool = False
@@ -49,4 +53,9 @@ def _with(known: Library, row: sa.RowMapping) -> Library:
         return Library(file, known.building, known.n_failed)
     if status not in JOBS.final:
         return Library(known.file, True, known.n_failed)
-    return Library(known.file, known.building, known.n_failed + 1)
+    return Library(known.file, known.building, known.n_failed + (status is JobState.FAILED))
+
+
+def waiting(tx: sa.Connection, jeditaskid: int) -> list[JobRef]:
+    """The build jobs of a task that no pilot has taken, held for this transaction."""
+    return refs(tx, jobs.c.jeditaskid == jeditaskid, jobs.c.kind == "build", jobs.c.status.in_(QUEUED), lock=True)

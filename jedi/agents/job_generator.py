@@ -116,6 +116,8 @@ class JobGenerator(TaskAgent):
                 self._go_on_scouting(held, plan)
                 return None
         if plan.recipe.parameters.build_spec is not None:
+            if all(self._gave_up(plan, queue) for queue in plan.queues):
+                return self._wait_for_libraries(held, plan, choice)
             held = self._build(held, plan)
             if not plan.queues:
                 return self.soon(now)
@@ -152,21 +154,31 @@ class JobGenerator(TaskAgent):
             self._start(tx, held, plan, row)
 
     def _build(self, held: TaskRef, plan: Plan) -> TaskRef:
-        """See to it that every chosen queue has a library or is making one, and keep the queues where it is ready.
-
-        Raises `Invalid` when the build has failed too often at all of them: another try would end alike.
-        """
-        failed = [queue for queue in plan.queues if self._gave_up(plan, queue)]
-        if len(failed) == len(plan.queues):
-            names = ", ".join(queue.queue for queue in failed)
-            fault = Fault(names, f"the build failed {plan.task.max_attempt} times", "see the logs of the build jobs")
-            raise Invalid("the task cannot be built", [fault])
-        missing = [queue for queue in plan.queues if queue not in failed and not self._has_library(plan, queue)]
-        to_build = [queue for queue in missing if not plan.libraries.get(queue.queue, Library()).building]
+        """See to it that every chosen queue has a library or is making one, and keep the queues where it is ready."""
+        missing = [queue for queue in plan.queues if not self._has_library(plan, queue)]
+        tried = [queue for queue in missing if not self._gave_up(plan, queue)]
+        to_build = [queue for queue in tried if not plan.libraries.get(queue.queue, Library()).building]
         if to_build:
             held = self._submit_builds(held, plan, to_build)
         plan.queues = [queue for queue in plan.queues if self._has_library(plan, queue)]
         return held
+
+    def _wait_for_libraries(self, held: TaskRef, plan: Plan, choice: Choice) -> datetime:
+        """Hold the task back when the build has failed too often at all chosen queues, but not at others.
+
+        Raises `Invalid` when there are no others: another try would end alike.
+        """
+        names = [queue.queue for queue in plan.queues]
+        failed = f"the build failed {plan.task.max_attempt} times"
+        others = [name for name, library in plan.libraries.items() if library.file is not None or library.building]
+        if not others:
+            fault = Fault(", ".join(names), failed, "see the logs of the build jobs")
+            raise Invalid("the task cannot be built", [fault])
+        rejected = {**choice.rejected, failed: names}
+        changes = {**choice.changes, failed: (names[0], f"let the task use {others[0]}, where it was built")}
+        why = replace(choice, chosen=(), n_passed=None, rejected=rejected, changes=changes).why()
+        until = self.context.clock() + timedelta(seconds=choice.retry_seconds or RETRY_SECONDS)
+        return self._hold_back(held, TaskState.PENDING, "no queue fits", why, until)
 
     def _has_library(self, plan: Plan, queue: QueueView) -> bool:
         return plan.libraries.get(queue.queue, Library()).file is not None

@@ -6,16 +6,20 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from ...core.states import InputDatasetState, OutputDatasetState, TaskState
+from ...core.states import InputDatasetState, JobState, OutputDatasetState, TaskState
 from ...plugins.contracts import Tally, TaskView, Verdict, from_row
-from ...sql import datasets, tasks
+from ...sql import accounting, builds, datasets, tasks
+from ...sql.accounting import Ending
 from ...sql.engine import reading
 from ...sql.tasks import TaskRef
 from ..task_agent import TaskAgent
 
 
 class PostProcessor(TaskAgent):
-    """Moves `prepared` tasks to done, finished or failed, and `tobroken` ones to broken."""
+    """Moves `prepared` tasks to done, finished or failed, and `tobroken` ones to broken.
+
+    Libraries that are still to be built are not needed any more.
+    """
 
     name = "post_processor"
     states = (TaskState.PREPARED, TaskState.TOBROKEN)
@@ -28,6 +32,8 @@ class PostProcessor(TaskAgent):
         now = self.context.clock()
         with self.context.engine.begin() as tx:
             tasks.hold(tx, held)
+            left = [Ending(job, JobState.CLOSED, "its task is over") for job in builds.waiting(tx, held.jeditaskid)]
+            accounting.book(tx, left, actor=self.name, now=now)
             self._close_datasets(tx, held, now)
             tasks.move_task(tx, held, verdict.state, actor=self.name, why=verdict.why, now=now, ended_at=now)
         return None
