@@ -144,7 +144,7 @@ class TaskCommando:
         why = f"scouts are tried again over {inputs}" if exhausted else f"{inputs} {are} tried again"
         tags = tagged(tx, tasks.get_task(tx, task.jeditaskid), {})  # shares may have been edited since it ended
         fresh = {**tags, **_afresh(task)}
-        again = {"attempt_nr": task.attempt_nr + 1, "error_dialog": None, "ended_at": None, **fresh}
+        again = _again(task, **fresh)
         self._move(tx, held, TaskState.READY, command, why, **again)
         return why
 
@@ -178,7 +178,7 @@ class TaskCommando:
         if command.parameters.get("failed_too"):
             self._free_failed(tx, task.jeditaskid)
         self._reopen_outputs(tx, task.jeditaskid)
-        again = {"attempt_nr": task.attempt_nr + 1, "error_dialog": None, "ended_at": None, **_afresh(task)}
+        again = _again(task, **_afresh(task))
         self._move(tx, held, TaskState.REREFINE, command, "inputs are looked up again", **again)
         return "its inputs are looked up again"
 
@@ -234,6 +234,11 @@ class TaskCommando:
     def _reopen_outputs(self, tx: sa.Connection, jeditaskid: int) -> None:
         closed = [OutputDatasetState.DONE, OutputDatasetState.PREPARED]
         datasets.move_outputs(tx, jeditaskid, closed, OutputDatasetState.RUNNING, now=self.context.clock())
+
+
+def _again(task: sa.Row[Any], **also: Any) -> dict[str, Any]:
+    """The columns of a task that was over and goes on: nothing of how it was ended stays."""
+    return {"attempt_nr": task.attempt_nr + 1, "error_dialog": None, "ended_at": None, "jobs_to_kill": False, **also}
 
 
 def _afresh(task: sa.Row[Any]) -> dict[str, Any]:

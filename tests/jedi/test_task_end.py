@@ -99,6 +99,15 @@ def test_many_jobs_are_killed_page_by_page(jedi: Jedi, monkeypatch: pytest.Monke
     assert jedi.task().status == "aborted"
 
 
+def test_a_kill_after_a_finish_leaves_no_order_to_kill_jobs(jedi: Jedi) -> None:
+    """The task may go on one day, and its jobs must not be killed then, nor its merging kept back."""
+    running(jedi, 1)
+    jedi.command("finish")
+    jedi.command("kill")
+    jedi.run(TaskEnder)
+    assert (jedi.task().status, jedi.task().jobs_to_kill) == ("aborted", False)
+
+
 def test_a_task_without_jobs_is_killed_in_one_round(jedi: Jedi) -> None:
     jedi.submit()
     jedi.command("kill")
