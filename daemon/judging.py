@@ -37,12 +37,18 @@ class Verdict:
     errors: Mapping[str, Any] = field(default_factory=dict)
 
 
-def judge(job: Any, job_files: Sequence[Any], report: Mapping[str, Mapping[str, Any]]) -> Verdict:
+#: Why a merge job that did its work ends as cancelled.
+RUN_JOBS_ENDED = "run jobs whose outputs it merged were ended meanwhile"
+
+
+def judge(
+    job: Any, job_files: Sequence[Any], report: Mapping[str, Mapping[str, Any]], *, left_alone: bool = False
+) -> Verdict:
     """Judge a row of `jobs` by its files and its output report, {lfn: {guid, fsize, adler32, surl, endpoint}}.
 
     It is finished when the pilot says so and every output that must be there is reported with guid (it may be empty),
     size and adler32, and no file is reported that the job does not own. Of any other job only a complete log counts as
-    made.
+    made. A merge job that is `left_alone` (`merging.left_alone`) is not finished, for its inputs are not its any more.
     """
     outputs = [row for row in job_files if row.type not in INPUT_TYPES]
     if job.is_event_service:  # what it makes is reported range by range
@@ -53,6 +59,8 @@ def judge(job: Any, job_files: Sequence[Any], report: Mapping[str, Mapping[str, 
         return _not_finished(job, logs)
     fault = _fault_of_outputs(job_files, outputs, made, report)
     if fault is None:
+        if left_alone:
+            return Verdict(JobState.CANCELLED, RUN_JOBS_ENDED, logs, KILLED.columns(RUN_JOBS_ENDED))
         if job.to_be_merged:
             return Verdict(JobState.MERGING, "finished; its outputs wait to be merged", tuple(made.values()))
         return Verdict(JobState.FINISHED, "finished with all outputs", tuple(made.values()))

@@ -166,7 +166,8 @@ def _off_the_machine(
 def _endings_of_merged(tx: sa.Connection, booked: Sequence[Ending], now: datetime) -> list[Ending]:
     """What the end of merge jobs means for the run jobs behind them.
 
-    They are finished with it, or wait for another merge job, or fail when merging has failed too often.
+    They are finished with it, or wait for another merge job, or fail when merging has failed too often. A merge job
+    that was closed or cancelled has not tried.
     """
     run_jobs = merging.merged_by(tx, [ending.job.pandaid for ending in booked])
     endings: list[Ending] = []
@@ -175,8 +176,10 @@ def _endings_of_merged(tx: sa.Connection, booked: Sequence[Ending], now: datetim
         if to is JobState.FINISHED:
             endings += [Ending(ref(row), JobState.FINISHED, f"merged by job {merge_job}") for row in rows]
             continue
-        hopeless = [row for row in rows if row.merge_attempts + 1 >= merging.MAX_MERGE_ATTEMPTS]
-        merging.take_back(tx, [row.pandaid for row in rows if row not in hopeless], now=now)
+        tried = to is JobState.FAILED
+        hopeless = [row for row in rows if tried and row.merge_attempts + 1 >= merging.MAX_MERGE_ATTEMPTS]
+        others = [row.pandaid for row in rows if row not in hopeless]
+        merging.take_back(tx, others, charged=tried, now=now)
         endings += _failed_merges(tx, hopeless, merge_job)
     return endings
 

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.states import JOBS, InputDatasetState, JobState, OutputFileState
-from .jobs import JobRef, batches, ref
+from .jobs import JobRef, batches, ref, refs
 from .tables import datasets, job_files, jobs
 
 #: After so many failed merge jobs, the run jobs behind them fail.
@@ -42,11 +42,12 @@ def queues_waiting(tx: sa.Connection, jeditaskid: int) -> dict[str, datetime]:
     return {row.queue: row.since for row in tx.execute(statement)}
 
 
-def waiting(tx: sa.Connection, jeditaskid: int, *, limit: int) -> list[ToMerge]:
-    """Run jobs of a task that no merge job has yet, oldest first, held for this transaction."""
+def waiting(tx: sa.Connection, jeditaskid: int, queue: str, *, limit: int) -> list[ToMerge]:
+    """Run jobs of a task at a queue that no merge job has yet, oldest first, held for this transaction."""
     statement = (
         sa.select(jobs.c.pandaid, jobs.c.attempt_nr, jobs.c.status, jobs.c.queue)
         .where(jobs.c.jeditaskid == jeditaskid, jobs.c.status == JobState.MERGING, jobs.c.merge_pandaid.is_(None))
+        .where(jobs.c.queue == queue)
         .order_by(jobs.c.pandaid)
         .limit(limit)
         .with_for_update()
@@ -74,6 +75,12 @@ def _files_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, list[Mapp
     return found
 
 
+def without_merge_job(tx: sa.Connection, jeditaskid: int, *, limit: int) -> list[JobRef]:
+    """Run jobs of a task that wait to be merged and that no merge job has, held for this transaction."""
+    waits = (jobs.c.status == JobState.MERGING, jobs.c.merge_pandaid.is_(None))
+    return refs(tx, jobs.c.jeditaskid == jeditaskid, *waits, limit=limit, lock=True)
+
+
 def assign(tx: sa.Connection, run_jobs: Sequence[int], merge_job: int, *, now: datetime) -> None:
     """Give run jobs and their intermediate files to a merge job."""
     for some in batches(run_jobs):
@@ -96,10 +103,39 @@ def merged_by(tx: sa.Connection, merge_jobs: Sequence[int]) -> dict[int, list[sa
     return found
 
 
-def take_back(tx: sa.Connection, run_jobs: Sequence[int], *, now: datetime) -> None:
-    """Let other merge jobs have run jobs whose merge job failed."""
+def left_alone(tx: sa.Connection, merge_jobs: Sequence[int]) -> set[int]:
+    """Those merge jobs that read files of run jobs which are no longer theirs; the run jobs that are left are held.
+
+    What such a job has made must not count: the inputs behind some of it were given to other jobs.
+    """
+    merged_by(tx, merge_jobs)
+    intermediate = sa.and_(datasets.c.datasetid == job_files.c.datasetid, datasets.c.type == "tmpl_output")
+    read: dict[int, int] = {}
+    theirs: dict[int, int] = {}
+    for some in batches(merge_jobs):
+        given = (
+            sa.select(job_files.c.pandaid, sa.func.count().label("n"))
+            .join(datasets, intermediate)
+            .where(job_files.c.pandaid.in_(some), job_files.c.type == "input")
+            .group_by(job_files.c.pandaid)
+        )
+        kept = (
+            sa.select(jobs.c.merge_pandaid.label("pandaid"), sa.func.count().label("n"))
+            .join(job_files, job_files.c.pandaid == jobs.c.pandaid)
+            .where(jobs.c.merge_pandaid.in_(some), jobs.c.status == JobState.MERGING)
+            .where(job_files.c.type == "tmpl_output", job_files.c.status == OutputFileState.MERGING)
+            .group_by(jobs.c.merge_pandaid)
+        )
+        read.update({row.pandaid: row.n for row in tx.execute(given)})
+        theirs.update({row.pandaid: row.n for row in tx.execute(kept)})
+    return {job for job, n in read.items() if theirs.get(job, 0) < n}
+
+
+def take_back(tx: sa.Connection, run_jobs: Sequence[int], *, charged: bool, now: datetime) -> None:
+    """Let other merge jobs have run jobs whose merge job is over; `charged` when merging was tried and failed."""
     for some in batches(run_jobs):
-        attempts = {"merge_pandaid": None, "merge_attempts": jobs.c.merge_attempts + 1, "modified_at": now}
+        tried = jobs.c.merge_attempts + (1 if charged else 0)
+        attempts = {"merge_pandaid": None, "merge_attempts": tried, "modified_at": now}
         tx.execute(sa.update(jobs).where(jobs.c.pandaid.in_(some)).values(attempts))
         _move_files(tx, some, OutputFileState.MERGING, OutputFileState.PREPARED)
 

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from ...core.errors import Retriable, Unavailable
 from ...core.job_errors import NOT_BOOKED
 from ...core.states import JobState
-from ...sql import accounting, jobs
+from ...sql import accounting, jobs, merging
 from ...sql.accounting import Ending, MadeFile
 from ...sql.error_words import in_words
 from ...sql.jobs import JobRef
@@ -28,7 +28,7 @@ from ...sql.tables import jobs as table
 from .. import booking
 from ..context import Context
 from ..errors import NOT_THE_ITEMS_FAULT
-from ..judging import judge
+from ..judging import Verdict, judge
 
 log = logging.getLogger(__name__)
 
@@ -114,13 +114,19 @@ class Adder:
         rows = jobs.rows_of(tx, held)
         files, reports = accounting.job_files_of(tx, ids), accounting.reports_of(tx, ids)
         scopes = Scopes(tx)
-        endings = [self._ending(scopes, row, files[row.pandaid], reports.get(row.pandaid, {})) for row in rows]
+        left_alone = merging.left_alone(tx, [row.pandaid for row in rows if row.kind == "merge"])
+        verdicts = [
+            judge(row, files[row.pandaid], reports.get(row.pandaid, {}), left_alone=row.pandaid in left_alone)
+            for row in rows
+        ]
+        endings = [
+            self._ending(scopes, row, files[row.pandaid], verdict) for row, verdict in zip(rows, verdicts, strict=True)
+        ]
         self._register(tx, rows, endings, now)
         booked = {ending.job.pandaid: ending for ending in accounting.book(tx, endings, actor=ACTOR, now=now)}
         return [(row.jeditaskid, booked[row.pandaid]) for row in rows if row.pandaid in booked]
 
-    def _ending(self, scopes: Scopes, job: Any, job_files: Sequence[Any], report: dict[str, Any]) -> Ending:
-        verdict = judge(job, job_files, report)
+    def _ending(self, scopes: Scopes, job: Any, job_files: Sequence[Any], verdict: Verdict) -> Ending:
         errors = {**verdict.errors, **({"substatus": None} if job.substatus in PUT_OFF else {})}
         if verdict.to is JobState.FAILED:
             return booking.failed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -30,7 +30,7 @@ FILES_PER_MERGE_JOB = 200
 MAY_LEAVE_AFTER = timedelta(hours=24)
 #: States in which no more run jobs are made.
 ENDING = (TaskState.FINISHING, TaskState.PASSED)
-#: Run jobs that are grouped at a time.
+#: Run jobs of a queue that are grouped at a time.
 PAGE = 5000
 
 
@@ -58,25 +58,26 @@ class JobMerger(TaskAgent):
             waits_since = merging.queues_waiting(tx, held.jeditaskid)
             grid = read_grid(tx, row, now=now, work=Work.MERGE, inputs=Inputs(are_anywhere=True))
         by_name = {queue.queue: queue for queue in known}
-        places = self._places(held, recipe, known, grid, waits_since)
+        ready = {queue: library.file for queue, library in libraries.items() if library.file is not None}
+        places = self._places(held, recipe, known, grid, waits_since, ready)
         limit_bytes = int(row.split_rule.get("nGBPerMergeJob") or GB_PER_MERGE_JOB) << 30
         with self.context.engine.begin() as tx:
             tasks.hold(tx, held)
-            waiting = merging.waiting(tx, held.jeditaskid, limit=PAGE)
-            complete = len(waiting) < PAGE and not self._more_to_come(tx, held, row)
-            placed = [run_job for run_job in waiting if run_job.queue in places]
-            if recipe.events_per_range:  # a file's ranges are one merge job's, and need not wait for other files
-                groups = [[run_job] for run_job in placed]
-            else:
-                groups = list(grouped(placed, limit_bytes=limit_bytes, complete=complete))
+            alone = bool(recipe.events_per_range)  # a file's ranges are one merge job's, and wait for no other files
+            complete = alone or not self._more_to_come(tx, held, row)
+            groups: list[list[ToMerge]] = []
+            for home in places:  # each by itself: what waits at one must not keep others from merging
+                page = merging.waiting(tx, held.jeditaskid, home, limit=PAGE + 1)
+                groups += _groups(page, limit_bytes, alone=alone, complete=complete)
+                if sum(map(len, groups)) >= PAGE:
+                    break
             if not groups:
                 return self.soon(now) if len(places) == len(waits_since) else now + timedelta(seconds=RETRY_SECONDS)
             serial_nr = tasks.take_serials(tx, held.jeditaskid, len(groups))
             new = []
             for number, group in enumerate(groups):
                 queue = by_name[places[group[0].queue]]
-                library = libraries[queue.queue].file if queue.queue in libraries else None
-                new.append(merge_job(recipe, group, queue, serial_nr + number, library))
+                new.append(merge_job(recipe, group, queue, serial_nr + number, ready.get(queue.queue)))
             why = "the outputs of its run jobs are to be merged"
             made = generation.insert_jobs(
                 tx, held.jeditaskid, new, status=JobState.ACTIVATED, actor=self.name, why=why, now=now
@@ -86,11 +87,17 @@ class JobMerger(TaskAgent):
         return None
 
     def _places(
-        self, held: TaskRef, recipe: Recipe, known: Sequence[QueueView], grid: Grid, waits_since: Mapping[str, datetime]
+        self,
+        held: TaskRef,
+        recipe: Recipe,
+        known: Sequence[QueueView],
+        grid: Grid,
+        waits_since: Mapping[str, datetime],
+        libraries: Collection[str],
     ) -> dict[str, str]:
         """The queue that merges what lies at each queue: that one, if the broker takes it (manual ch. 12.1).
 
-        What has waited there for a day may go to another, unless the task has a library that only this one has.
+        What has waited there for a day may go to another: of a task with something to build, to one of `libraries`.
         "Skipped for 24 hours" is taken as: the first of the run jobs has waited for so long.
         """
         places = {}
@@ -100,11 +107,11 @@ class JobMerger(TaskAgent):
             choice: Choice = self.context.plugins.first(
                 "jobbroker", "choose_queue", task.vo, task.prod_source_label, task=task, queues=known, grid=asked
             )
-            may_leave = grid.now - since > MAY_LEAVE_AFTER and recipe.parameters.build_spec is None
+            able = [queue for queue in choice.chosen if recipe.parameters.build_spec is None or queue in libraries]
             if home in choice.chosen:
                 places[home] = home
-            elif may_leave and choice.chosen:
-                places[home] = choice.chosen[0]
+            elif able and grid.now - since > MAY_LEAVE_AFTER:
+                places[home] = able[0]
             else:
                 self._note(held, home, choice)
         return places
@@ -130,18 +137,22 @@ class JobMerger(TaskAgent):
         return row.status not in ENDING and merging.inputs_left(tx, held.jeditaskid)
 
 
+def _groups(page: Sequence[ToMerge], limit_bytes: int, *, alone: bool, complete: bool) -> list[list[ToMerge]]:
+    """What waits at one queue, in groups; `complete` says whether more will come."""
+    if alone:
+        return [[run_job] for run_job in page]
+    return list(grouped(page, limit_bytes=limit_bytes, complete=complete and len(page) <= PAGE))
+
+
 def grouped(waiting: Sequence[ToMerge], *, limit_bytes: int, complete: bool) -> Iterator[list[ToMerge]]:
-    """Groups of run jobs at one queue each, up to the limits; one that is not full only when all are there."""
-    for queue in sorted({run_job.queue for run_job in waiting}):
-        group: list[ToMerge] = []
-        size_bytes = 0
-        for run_job in waiting:
-            if run_job.queue != queue:
-                continue
-            if group and (size_bytes + run_job.size_bytes > limit_bytes or len(group) == FILES_PER_MERGE_JOB):
-                yield group
-                group, size_bytes = [], 0
-            group.append(run_job)
-            size_bytes += run_job.size_bytes
-        if group and complete:
+    """Groups of run jobs at one queue, up to the limits; one that is not full only when all are there."""
+    group: list[ToMerge] = []
+    size_bytes = 0
+    for run_job in waiting:
+        if group and (size_bytes + run_job.size_bytes > limit_bytes or len(group) == FILES_PER_MERGE_JOB):
             yield group
+            group, size_bytes = [], 0
+        group.append(run_job)
+        size_bytes += run_job.size_bytes
+    if group and complete:
+        yield group

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from ...core.states import LEASED, QUEUED, JobState, TaskState
 from ...plugins.contracts import Mission
-from ...sql import accounting, completion, datasets, files, jobs, leases, tasks
+from ...sql import accounting, completion, datasets, files, jobs, leases, merging, tasks
 from ...sql.engine import reading
 from ...sql.tasks import TaskRef
 from ..context import Context, new_owner
@@ -50,11 +50,12 @@ class TaskEnder(TaskAgent):
             given_up = files.give_up_ready(tx, held.jeditaskid)
             counts = {datasetid: {"n_files_failed": n, "n_files_used": n} for datasetid, n in given_up.items()}
             datasets.add_counts(tx, counts, now=now)
+            why, also = "no jobs left", dict[str, Any](jobs_to_kill=False)  # the task may go on one day
             if held.status is TaskState.ABORTING:
-                tasks.move_task(tx, held, TaskState.ABORTED, actor=self.name, why="no jobs left", now=now, ended_at=now)
+                to, also["ended_at"] = TaskState.ABORTED, now
             else:
-                why = f"no jobs left; {sum(given_up.values())} inputs were not tried"
-                tasks.move_task(tx, held, TaskState.PREPARED, actor=self.name, why=why, now=now, jobs_to_kill=False)
+                to, why = TaskState.PREPARED, f"{why}; {sum(given_up.values())} inputs were not tried"
+            tasks.move_task(tx, held, to, actor=self.name, why=why, now=now, **also)
         return None
 
     def _release_jobs(self, held: TaskRef) -> None:
@@ -66,14 +67,18 @@ class TaskEnder(TaskAgent):
             jobs.move_jobs(tx, held_back, JobState.ACTIVATED, actor=self.name, why=why, now=now)
 
     def _kill_jobs(self, held: TaskRef) -> None:
-        """Cancel the jobs that no pilot has, and tell the pilots of the others."""
+        """Cancel the jobs that no pilot has, and tell the pilots of the others.
+
+        A run job whose merge job is with a pilot waits for its end: it may be merged before the pilot hears.
+        """
         why = "the task is being ended"
         while True:
             now = self.context.clock()
             with self.context.engine.begin() as tx:
                 tasks.hold(tx, held)
                 tasks.extend(tx, held, until=self.lease_until(now))
-                queued = jobs.of_task(tx, held.jeditaskid, [*QUEUED, JobState.MERGING], limit=PAGE)
+                queued = jobs.of_task(tx, held.jeditaskid, QUEUED, limit=PAGE)
+                queued += merging.without_merge_job(tx, held.jeditaskid, limit=PAGE)
                 endings = [accounting.Ending(job, JobState.CANCELLED, why) for job in queued]
                 accounting.book(tx, endings, actor=self.name, now=now)
                 if not queued:

@@ -220,7 +220,7 @@ class Books(RuleBasedStateMachine):
         row = self.job()
         columns = {name: row._mapping[name] for name in ("queue", *_COPIED)}
         with self.engine.begin() as tx:
-            (run_job,) = merging.waiting(tx, task, limit=5)
+            (run_job,) = merging.waiting(tx, task, str(row.queue), limit=5)
             new = generation.NewJob({**columns, "attempt_nr": 1, "serial_nr": 9, "kind": "merge"}, "-m")
             (made,) = generation.insert_jobs(
                 tx, task, [new], status=JobState.ACTIVATED, actor="a", why="w", now=clock()
