@@ -63,8 +63,9 @@ class Notification:
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorGroup:
-    """One cause of failure in a task, with how many jobs it hit and one of them."""
+    """One cause of failure in a task, with how many jobs of a kind it hit and one of them."""
 
+    kind: str = field(metadata=of("kind"))  #: run, build or merge, when the server says it
     code: str = field(metadata=of("code"))
     source: str = field(metadata=of("source"))
     diag: str = field(metadata=of("diag"))

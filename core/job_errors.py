@@ -1,6 +1,6 @@
 """Errors that the system itself gives to jobs: a stable code each, what it means, and who must act.
 
-The numbers are PanDA's where it has one (dispatcher 100, task buffer 100-104, data management 200).
+The numbers are PanDA's where it has one (dispatcher 100, task buffer 100-104 and 113, data management 200).
 Pilots bring codes of their own, in the column of their source.
 """
 
@@ -36,6 +36,7 @@ KILLED = JobError("task_buffer", 100, "killed by a command", "nobody")
 NOT_TRANSFERRED = JobError("task_buffer", 101, "the outputs did not arrive in time", "operator")
 EXPIRED = JobError("task_buffer", 102, "was in one state for too long", "operator")
 WAITED = JobError("task_buffer", 104, "the inputs did not come in time", "operator")
+NOT_MERGED = JobError("task_buffer", 113, "its outputs could not be merged: the merge jobs failed", "user")
 REBROKERED = JobError("task_buffer", 105, "taken back from a queue where too many wait", "nobody")
 OUTPUTS_MISSING = JobError("ddm", 200, "an expected output is not in the pilot's report", "user")
 OUTPUTS_INCOMPLETE = JobError("ddm", 207, "the report gives an output without size or checksum", "site")
@@ -52,6 +53,7 @@ JOB_ERRORS = (
     EXPIRED,
     WAITED,
     REBROKERED,
+    NOT_MERGED,
     OUTPUTS_MISSING,
     OUTPUTS_INCOMPLETE,
     OUTPUTS_FOREIGN,

@@ -192,6 +192,7 @@ def decision_row(decision: Any) -> dict[str, Any]:
 def error_row(group: ErrorGroup) -> dict[str, Any]:
     """A cause of failures; `who` must act on it: user, site, operator, nobody, or unknown (null)."""
     return {
+        "kind": group.kind,
         "source": group.source,
         "code": group.code,
         "diag": group.diag,

@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..core.job_errors import NOT_MERGED
 from ..core.states import LEASED, InputFileState, JobState, OutputFileState
 from . import datasets as datasets_sql
 from . import event_booking, merging, retries
@@ -198,6 +199,7 @@ def _failed_merges(tx: sa.Connection, rows: Sequence[Any], merge_job: int) -> li
                 if file.fileid is not None
             },
             charged=True,
+            errors=NOT_MERGED.columns(why),
         )
         for row in rows
     ]

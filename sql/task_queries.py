@@ -43,8 +43,12 @@ class FileCounts:
 
 @dataclass(frozen=True)
 class ErrorGroup:
-    """One cause of failure in a task. `exit_code` is that of the payload, where the cause is no more than that."""
+    """One cause of failure in a task, of jobs of one kind: run, build or merge.
 
+    `exit_code` is that of the payload, where the cause is no more than that.
+    """
+
+    kind: str
     source: str
     code: int
     diag: str
@@ -118,15 +122,15 @@ def error_groups(tx: sa.Connection, jeditaskid: int) -> list[ErrorGroup]:
 
     Of a job that carries several errors the most telling one is its cause.
     """
-    counts: Counter[tuple[str, int, str, int | None]] = Counter()
-    examples: dict[tuple[str, int, str, int | None], int] = {}
+    counts: Counter[tuple[str, str, int, str, int | None]] = Counter()
+    examples: dict[tuple[str, str, int, str, int | None], int] = {}
     for table in (jobs, archived_jobs):
         for row in tx.execute(_error_sets(table, jeditaskid)):
             errors = [(source, *_error_of(row, source)) for source in (*ERROR_SOURCES, "trans")]
             told = most_telling([error for error in errors if error[1]])
             if told is not None:
                 exit_code = row.trans_exit_code if says_payload_failed(told[0], told[1]) else None
-                cause = (*told, exit_code)
+                cause = (row.kind, *told, exit_code)
                 counts[cause] += row.n
                 examples[cause] = max(row.newest, examples.get(cause, 0))
     return [ErrorGroup(*cause, count=n, example_job=examples[cause]) for cause, n in counts.most_common()]
@@ -134,7 +138,7 @@ def error_groups(tx: sa.Connection, jeditaskid: int) -> list[ErrorGroup]:
 
 def _error_sets(table: sa.Table, jeditaskid: int) -> sa.Select[Any]:
     columns = [table.c[f"{source}_error_{part}"] for source in ERROR_SOURCES for part in ("code", "diag")]
-    columns.append(table.c.trans_exit_code)
+    columns += [table.c.trans_exit_code, table.c.kind]
     return (
         sa.select(*columns, sa.func.count().label("n"), sa.func.max(table.c.pandaid).label("newest"))
         .where(table.c.jeditaskid == jeditaskid, table.c.status.in_(("failed", "closed", "cancelled")))

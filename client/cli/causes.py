@@ -25,7 +25,8 @@ def print_error(group: ErrorGroup) -> None:
     """One cause of failures: how many jobs, what it said, who must act if that is known, where to look."""
     actor = f" [{group.who} must act]" if group.who else ""
     diag = f": {group.diag}" if group.diag else ""
-    say(f"{count_text(group.count, 'job')}: {group.source} {group.code}{diag}{actor}")
+    noun = f"{group.kind} job" if group.kind in ("build", "merge") else "job"
+    say(f"{count_text(group.count, noun)}: {group.source} {group.code}{diag}{actor}")
     if group.meaning:
         say(f"    means: {group.meaning}")
     if group.example_job:

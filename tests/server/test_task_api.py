@@ -220,6 +220,7 @@ def test_details_explain_the_state(api: Any, world: Any, engine: sa.Engine, cloc
     assert [(row["type"], row["nFiles"]) for row in info["datasets"]] == [("output", 3), ("log", 3)]
     assert info["errors"] == [
         {
+            "kind": "run",
             "source": "task_buffer",
             "code": 100,
             "diag": "killed",
