@@ -9,7 +9,7 @@ from typing import Any
 
 from ..core.counting import count_text
 from ..core.states import TaskState
-from .rows import adler32_text, counts, integer, moment, of, real, reasons, rows_of, text
+from .rows import adler32_text, counts, integer, moment, of, real, reasons, rows_of, text, words
 
 Row = Mapping[str, Any]
 
@@ -24,6 +24,10 @@ OVER = frozenset(
         TaskState.EXHAUSTED,
     }
 )
+
+
+#: What commands are called here, where the server has another word.
+_SAID = {"incexec": "reload"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,12 +121,13 @@ class TaskInfo:
     errors: tuple[ErrorGroup, ...] = field(metadata=of("errors", rows_of(ErrorGroup)))
     events: tuple[Event, ...] = field(metadata=of("events", rows_of(Event)))
     notifications: tuple[Notification, ...] = field(metadata=of("notifications", rows_of(Notification)))
+    pending_commands: tuple[str, ...] = field(metadata=of("pendingCommands", words))  #: given, and not carried out yet
     row: Row = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def is_over(self) -> bool:
-        """Whether the task does nothing more by itself."""
-        return self.status in OVER
+        """Whether the task does nothing more by itself: a command that waits may bring it back."""
+        return self.status in OVER and not self.pending_commands
 
     @property
     def is_success(self) -> bool:
@@ -132,6 +137,11 @@ class TaskInfo:
     @property
     def state(self) -> str:
         """The state in plain words, such as `finished (partial: 87 of 100 inputs)`: finished is not done."""
+        waiting = [_SAID.get(command, command) for command in self.pending_commands]
+        return self._progress + (f"; {', '.join(waiting)} is to be carried out" if waiting and self.status in OVER else "")
+
+    @property
+    def _progress(self) -> str:
         inputs = count_text(self.n_files, "input")
         if self.status == TaskState.DONE:
             return f"done (all {inputs})" if self.n_files > 1 else f"done ({inputs})" if self.n_files else "done"

@@ -73,6 +73,11 @@ def counts(value: object) -> dict[str, int]:
     return {str(key): integer(number) for key, number in value.items()} if isinstance(value, Mapping) else {}
 
 
+def words(value: object) -> tuple[str, ...]:
+    """A list of texts; anything else is none."""
+    return tuple(str(word) for word in value) if isinstance(value, (list, tuple)) else ()
+
+
 def adler32_text(value: object) -> str:
     """Eight lower-case hex digits, from PanDA's `ad:…` or without that prefix."""
     digits = text(value).removeprefix("ad:").lower()

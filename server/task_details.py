@@ -50,13 +50,15 @@ def row(tx: sa.Connection, jeditaskid: int) -> dict[str, Any]:
 
 
 def rows(tx: sa.Connection, tasks: Sequence[Any]) -> list[dict[str, Any]]:
-    """Tasks with the counts of their inputs and the command lines that made them."""
+    """Tasks with the counts of their inputs, the command lines that made them, and the commands that wait."""
     ids = [task.jeditaskid for task in tasks]
     counts, lines = task_queries.file_counts(tx, ids), task_queries.command_lines(tx, ids)
+    waiting = task_queries.queued_commands(tx, ids)
     return [
         {
             **task_rows.task_row(task, counts.get(task.jeditaskid)),
             "task_creation_arguments": lines.get(task.jeditaskid),
+            "pendingCommands": waiting.get(task.jeditaskid, []),
         }
         for task in tasks
     ]

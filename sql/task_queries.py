@@ -191,6 +191,16 @@ def is_queued(tx: sa.Connection, jeditaskid: int, command: str, parameters: Mapp
     return dict(parameters) in list(tx.scalars(statement))
 
 
+def queued_commands(tx: sa.Connection, jeditaskids: Sequence[int]) -> dict[int, list[str]]:
+    """The commands that wait to be carried out, in their order: {jeditaskid: commands}, of the tasks that have any."""
+    found: dict[int, list[str]] = {}
+    statement = sa.select(commands.c.jeditaskid, commands.c.command).order_by(commands.c.commandid)
+    waiting = statement.where(commands.c.jeditaskid.in_(list(jeditaskids)), commands.c.status == "queued")
+    for jeditaskid, command in tx.execute(waiting):
+        found.setdefault(jeditaskid, []).append(command)
+    return found
+
+
 def hold_name(tx: sa.Connection, *words: str) -> None:
     """Let nobody else enter a task of that name before this transaction ends.
 

@@ -161,6 +161,17 @@ def test_wait_tells_by_its_exit_code_how_it_ended(server: ScriptedServer, bamboo
     assert "not over after" in late.err
 
 
+def test_wait_waits_for_commands_that_are_not_carried_out_yet(
+    server: ScriptedServer, bamboo: Bamboo, row: MakeRow
+) -> None:
+    """A task that was over and is taken up again is in its old state until the command is carried out."""
+    over = row(status="done", pendingCommands=["incexec"])
+    server.on("task/get_detailed_info", ok(over), ok(over), ok(row(status="defined")), ok(row(status="finished")))
+    followed = bamboo("task", "watch", 7)
+    assert (followed.code, followed.out) == (10, "task 7 finished (partial: 40 of 100 inputs)\n"), followed.err
+    assert "done (all 100 inputs); reload is to be carried out" in followed.err
+
+
 def test_wait_outlives_a_server_that_restarts(server: ScriptedServer, bamboo: Bamboo, row: MakeRow) -> None:
     away = Answer("busy", 502)
     server.on("task/get_detailed_info", ok(row()), away, away, ok(row(status="done")))

@@ -82,7 +82,9 @@ def test_a_task_that_is_over_runs_again(
         (command,) = tx.execute(sa.select(commands)).all()
     assert command.command == "incexec"
     assert command.parameters["new_parameters"] == {"nFilesPerJob": 5, "site": "SITE_B", "cliParams": "prun again"}
+    assert api.get("task/get_detailed_info", task_id=first)["data"]["pendingCommands"] == ["incexec"]
     assert commando.run_once().done == 1
+    assert api.get("task/get_detailed_info", task_id=first)["data"]["pendingCommands"] == []
     with engine.begin() as tx:
         task, stored = tasks.get_task(tx, first), tasks.get_parameters(tx, first)
         wrong = datasets.recount(tx, first)
