@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,9 @@ from ..plugins.grid_reader import read_grid
 from ..plugins.manager import Plugins
 from ..sql import counts, open_work, queues
 
+#: The section of the cfg files and the hook of those who are asked.
+_BROKER = ("jobbroker", "choose_queue")
+
 Edit = Callable[[sa.Connection], None]
 
 
@@ -28,6 +32,7 @@ class Trial:
     before: Mapping[str, QueueView]
     after: Mapping[str, QueueView]
     effects: Effects
+    brokers: Mapping[str, int]  #: the job brokers that were asked, with the number of tasks
 
 
 def sources_of(section: ConfiguratorSection, given: Mapping[GridKind, str | None]) -> dict[GridKind, str]:
@@ -44,13 +49,14 @@ def try_edit(engine: sa.Engine, clock: Clock, settings: Settings, edit: Edit) ->
         after = _views(tx)
         tx.rollback()
     plugins = Plugins(settings, engine, clock)
-    return Trial(before, after, effects(_ask(plugins, grids), work, before, after))
+    asked = Counter(plugins.asked(*_BROKER, one.task.vo, one.task.prod_source_label) for one in work)
+    return Trial(before, after, effects(_ask(plugins, grids), work, before, after), asked)
 
 
 def _ask(plugins: Plugins, grids: Mapping[int, Grid]) -> Ask:
     def _choose(task: TaskView, candidates: Sequence[QueueView]) -> Choice:
         asked = {"task": task, "queues": candidates, "grid": grids[task.jeditaskid]}
-        choice: Choice = plugins.first("jobbroker", "choose_queue", task.vo, task.prod_source_label, **asked)
+        choice: Choice = plugins.first(*_BROKER, task.vo, task.prod_source_label, **asked)
         return choice
 
     return _choose

@@ -61,6 +61,11 @@ class Plugins:
             raise PluginFailed(f"no plugin answers {hook} for {vo}:{label}", hint=f"see modConfig in [{section}]")
         return answer
 
+    def asked(self, section: str, hook: str, vo: str, label: str) -> str:
+        """The plugin that `first` asks, by name; of several the one that is asked first."""
+        caller, _ = self._caller(section, hook, vo, label)
+        return next((one.plugin_name for one in reversed(caller.get_hookimpls())), "none")
+
     def each(self, hook: str, **data: Any) -> list[tuple[str, Any]]:
         """Ask every plugin that has the hook, one by one: [(plugin, its answer or the error it raised)]."""
         answers: list[tuple[str, Any]] = []

@@ -61,10 +61,11 @@ def _user() -> str:
 
 def read_settings(config_files: tuple[Path, ...]) -> Loaded:
     """The settings of this process, from files and environment; raises `BadSettings`."""
-    return load(config_files or tuple(_usual_files()), os.environ)
+    return load(config_files or tuple(usual_files()), os.environ)
 
 
-def _usual_files() -> list[Path]:
+def usual_files() -> list[Path]:
+    """The cfg files of a process that was given none."""
     if os.environ.get("BAMBOO_CONFIG"):
         return [Path(name) for name in os.environ["BAMBOO_CONFIG"].split(":") if name]
     for folder in USUAL_FOLDERS:

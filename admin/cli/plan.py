@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...client.cli.output import Column, heading, note, say, table
+from ...core.counting import count_text
 from ...core.errors import Fault, Invalid
-from .options import config_option, database_url, db_option, read_settings
+from .options import config_option, database_url, db_option, read_settings, usual_files
 from .queue_import import by_kind, source_options
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def plan_queue(
     attributes = read_pairs(settings)
     show(
         _try(config_files, db_url, lambda tx: queues.set_queue(tx, name, attributes, now=utc_now())),
+        config_files or usual_files(),
         as_json=as_json,
     )
 
@@ -101,7 +103,7 @@ def plan_import(
         how = Import(actor="plan", now=utc_now(), sources=sources, force=force, numbers=numbers)
         grid_imports.swap(tx, grid, how)
 
-    show(_try(config_files, db_url, _edit), as_json=as_json)
+    show(_try(config_files, db_url, _edit), config_files or usual_files(), as_json=as_json)
 
 
 @plan.command("share")
@@ -154,12 +156,12 @@ def _try(config_files: tuple[Path, ...], db_url: str | None, edit: Edit) -> Tria
         return try_edit(engine, DatabaseClock(engine), settings, edit)
 
 
-def show(trial: Trial, *, as_json: bool) -> None:
-    """Print what a trial found."""
+def show(trial: Trial, files: Sequence[Path], *, as_json: bool) -> None:
+    """Print what a trial found with these cfg files, which have to be JEDI's."""
     found = trial.effects
     if as_json:
         changes = [{"queue": name, "before": was, "after": will} for name, was, will in _changes(trial)]
-        click.echo(json.dumps({"changes": changes, **asdict(found)}))
+        click.echo(json.dumps({"changes": changes, **asdict(found), "brokers": dict(trial.brokers)}))
         return
     changes_told = [f"{name}: {_change_text(was, will)}" for name, was, will in _changes(trial)]
     for line in changes_told or ["no queue would change for brokers"]:
@@ -171,10 +173,16 @@ def show(trial: Trial, *, as_json: bool) -> None:
     n_jobs = sum(one.n_jobs for one in found.jobs_out)
     n_out, n_in = (len({one.jeditaskid for one in tasks}) for tasks in (found.tasks_out, found.tasks_in))
     click.echo()
+    say(f"asked: {_told(trial.brokers)} (by {', '.join(map(str, files)) or 'no cfg file'})")
     say(
         f"{n_jobs} waiting jobs and {n_out} tasks would not fit any more, {n_in} tasks would; "
         f"{len(found.stranded)} tasks would have no queue. Nothing was changed."
     )
+
+
+def _told(brokers: Mapping[str, int]) -> str:
+    who = (f"{name} about {count_text(n, 'task')}" for name, n in sorted(brokers.items()))
+    return ", ".join(who) or "nobody, for no task is open"
 
 
 def _section(title: str, columns: Sequence[Column], effects: Sequence[Effect]) -> None:

@@ -12,6 +12,7 @@ from ...core import logs
 from ..interrupt import Interrupted, interruptible
 from ..state import StateFolder
 from ..system import USUAL_PORT, Plan, System, embedded_postgres
+from .options import usual_files
 
 
 @click.command()
@@ -63,8 +64,13 @@ def up(
             click.echo(f'In another shell: eval "$(bamboo client env --state {shlex.quote(str(folder.root))})"')
             click.echo("Then bamboo, and PanDA's prun and pbook, work with it.")
             if not db_url:  # the password of another one is nobody's business
-                named = f"BAMBOO_DATABASE__URL={shlex.quote(url)}"
-                click.echo(f"Operators' commands (settings, share, retry-rules, storage, plan): export {named}")
+                click.echo(f"Operators' commands (settings, share, retry-rules, storage, plan): export {_named(url)}")
             system.supervisor.keep()
         except Interrupted:
             click.echo("stopping ...", err=True)
+
+
+def _named(url: str) -> str:
+    """What operators' commands have to know: the database, and the cfg files of this system, wherever they are given."""
+    files = ":".join(str(path.resolve()) for path in usual_files())
+    return f"BAMBOO_DATABASE__URL={shlex.quote(url)}" + (f" BAMBOO_CONFIG={shlex.quote(files)}" if files else "")

@@ -97,8 +97,19 @@ def test_what_an_edit_of_a_queue_would_do(bamboo: Callable[..., str], world: Wor
     assert tables(engine) == before
 
     said = bamboo("plan", "queue", "Q", "status=offline")
+    assert re.search(r"^asked: bamboo\.plugins\.generic\S+ about 1 task \(by no cfg file\)$", said, re.MULTILINE)
     assert "Q: status online → offline" in said
     assert "3 waiting jobs and 1 tasks would not fit any more, 0 tasks would; 1 tasks would have no queue." in said
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.usefixtures("world")
+def test_the_broker_that_was_asked_is_told(bamboo: Callable[..., str], tmp_path: Path) -> None:
+    """In another folder than JEDI's the answer was that of another broker, and nothing said so."""
+    config = tmp_path / "panda_jedi.cfg"
+    config.write_text("[jobbroker]\nmodConfig = any:any:bamboo.plugins.production.job_broker:ProductionJobBroker\n")
+    said = bamboo("plan", "queue", "Q", "status=offline", "--config", config)
+    assert f"asked: bamboo.plugins.production.job_broker:ProductionJobBroker about 1 task (by {config})" in said
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
