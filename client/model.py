@@ -138,7 +138,9 @@ class TaskInfo:
     def state(self) -> str:
         """The state in plain words, such as `finished (partial: 87 of 100 inputs)`: finished is not done."""
         waiting = [_SAID.get(command, command) for command in self.pending_commands]
-        return self._progress + (f"; {', '.join(waiting)} is to be carried out" if waiting and self.status in OVER else "")
+        return self._progress + (
+            f"; {', '.join(waiting)} is to be carried out" if waiting and self.status in OVER else ""
+        )
 
     @property
     def _progress(self) -> str:

@@ -77,10 +77,19 @@ _TRANSFORM_EXITS = {
 }
 
 
-def who_must_act(source: str, code: int) -> str | None:
-    """Who must act on an error of a job: user, site, operator or nobody; None if that cannot be told from the code."""
+#: The user can do nothing about these, unlike about other exit codes.
+_OPERATORS_EXITS = frozenset({146})
+
+
+def who_must_act(source: str, code: int, exit_code: int | None = None) -> str | None:
+    """Who must act on an error of a job: user, site, operator or nobody; None if that cannot be told from the code.
+
+    With the job's `exit_code`, a payload that failed for want of its sandbox is the operator's.
+    """
     if source in ("trans", "exe"):
-        return "user"  # the payload's own exit codes
+        return "operator" if code in _OPERATORS_EXITS else "user"  # the payload's own exit codes
+    if says_payload_failed(source, code) and exit_code in _OPERATORS_EXITS:
+        return "operator"
     known = BY_CODE.get(code) if source == "pilot" else _BY_SOURCE_AND_CODE.get((source, code))
     return known.who if known else None
 

@@ -184,4 +184,7 @@ PILOT_FAILED = frozenset({1319})
 #: The pilot ended before its payload and took it along, so that the payload's exit code is that of a signal.
 ENDED_WITH_PAYLOAD = STOPPED_FROM_OUTSIDE | PILOT_FAILED
 
+#: The pilot ended the payload, for the reason that it gives: the exit code is that of its signal as well.
+PAYLOAD_KILLED = frozenset({1104, 1106, 1144, 1150, 1205, 1213, 1235, 1363})
+
 BY_CODE = {error.code: error for error in PILOT_ERRORS}

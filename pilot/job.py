@@ -67,6 +67,10 @@ class Job:
         return self.directory / "payload.stdout"
 
     @property
+    def stderr_path(self) -> Path:
+        return self.directory / "payload.stderr"
+
+    @property
     def label(self) -> dict[str, Any]:
         """The data that every log line about this job carries."""
         return {"pandaid": self.spec.pandaid, "attempt_nr": self.spec.attempt_nr}

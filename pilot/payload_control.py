@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Callable
 
+from .capture import tail
 from .component import Component
 from .errors import Code, PilotError, from_os_error
 from .event_workflow import EventWorkflow
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 BATCH_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGXCPU)
 HEARSAY_SECONDS = 0.5
+#: How much of the end of stderr is looked at for the last line, and how much of that line is told.
+LAST_WORDS_BYTES = 4096
+LAST_WORDS_CHARACTERS = 250
 #: Signals that by themselves end no process.
 HARMLESS_SIGNALS = ("SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGWINCH")
 
@@ -123,14 +127,22 @@ def _fault(job: Job, end: PayloadEnd, oom_kills: int) -> PilotError | None:
         code = Code.PAYLOAD_SEGFAULT if name == "SIGSEGV" else Code.PAYLOAD_FAILED
         if name == "SIGTERM" and not end.signal:  # a transformation says by the same number that an archive is bad
             told = f"payload ended with exit code {end.exit_code}: a bad archive, or {name} ended the command"
-            return PilotError(code, told)
+            return PilotError(code, told + _last_words(job))
         return PilotError(code, f"payload was killed by signal {end.exit_code - 128} ({name}), not by the pilot")
     if step := failed_step(job.directory):
         return PilotError(CODES[step], f"{step} ended with exit code {end.exit_code}")
     if end.exit_code != 0:
         hint = f"; meanwhile the kernel killed {oom_kills} processes here for lack of memory" if oom_kills > 0 else ""
-        return PilotError(Code.PAYLOAD_FAILED, f"payload ended with exit code {end.exit_code}{hint}")
+        return PilotError(Code.PAYLOAD_FAILED, f"payload ended with exit code {end.exit_code}{hint}{_last_words(job)}")
     return None
+
+
+def _last_words(job: Job) -> str:
+    """The last line that a payload wrote to stderr, which says as a rule why it failed, to follow after the exit code."""
+    lines = tail(job.stderr_path, LAST_WORDS_BYTES).splitlines()
+    said = ("".join(letter for letter in line if letter.isprintable()).strip() for line in reversed(lines))
+    line = next((line for line in said if line), "")
+    return f": {line[:LAST_WORDS_CHARACTERS]}" if line else ""
 
 
 def _signal_name(signum: int) -> str:

@@ -196,7 +196,7 @@ def error_row(group: ErrorGroup) -> dict[str, Any]:
         "source": group.source,
         "code": group.code,
         "diag": group.diag,
-        "who": who_must_act(group.source, group.code),
+        "who": who_must_act(group.source, group.code, group.exit_code),
         "meaning": meaning_of(group.source, group.code, group.exit_code),
         "count": group.count,
         "example_job": group.example_job,
@@ -220,7 +220,7 @@ def job_errors(job: Any) -> list[dict[str, Any]]:
             "source": source,
             "code": code,
             "diag": values.get(f"{source}_error_diag") or "",
-            "who": "nobody" if with_pilot else who_must_act(source, code),
+            "who": "nobody" if with_pilot else who_must_act(source, code, values["trans_exit_code"]),
             "meaning": ENDED_WITH_PILOT if with_pilot else meaning_of(source, code, values["trans_exit_code"]),
         }
         rows.append(row)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from ...core import retry_rules as bounds
 from ...core.bounded_match import TooSlow, search_within
-from ...core.pilot_errors import ENDED_WITH_PAYLOAD
+from ...core.job_errors import says_payload_failed
+from ...core.pilot_errors import ENDED_WITH_PAYLOAD, PAYLOAD_KILLED
 from ...core.retry_rules import Rule
 from ...core.tunables import MOST, Numbers, tunable
 from ..contracts import FailedJob, JobError, RetryDecision
@@ -99,6 +100,9 @@ class Fired:
         return f"{self.rule.name} ({self.error.source} {self.error.code}: {self.rule.action})"
 
 
+#: After these errors of the pilot the exit code is none of the payload's own.
+_NOT_ITS_OWN_END = ENDED_WITH_PAYLOAD | PAYLOAD_KILLED
+
 #: Called with a rule whose pattern took too long.
 OnSlow = Callable[[Rule, TooSlow], None]
 
@@ -168,14 +172,23 @@ def _rules(fired: Sequence[Fired]) -> str:
 def _errors(failure: FailedJob) -> list[JobError]:
     """The errors of a job; the exit code of the payload goes with what the payload said.
 
+    Pilots report it as `trans`, and as `exe` only what a transform says of itself (pilot protocol 7.2), which few do: as
+    `exe` it is either. Where the payload said nothing, there is what the pilot says of its failure.
     A payload that ended with its pilot has the exit code of the signal (143 for TERM), whatever else it may mean.
     """
-    if any(error.source == "pilot" and error.code in ENDED_WITH_PAYLOAD for error in failure.errors):
+    if any(error.source == "pilot" and error.code in _NOT_ITS_OWN_END for error in failure.errors):
         return [error for error in failure.errors if error.source != "exe"]
-    if not failure.trans_exit_code:
-        return list(failure.errors)
-    said = next((error.diag for error in failure.errors if error.source == "exe"), "")
-    return [*failure.errors, JobError("trans", failure.trans_exit_code, said)]
+    told = [error for error in failure.errors if error.source == "exe" or says_payload_failed(error.source, error.code)]
+    said = next((error.diag for error in sorted(told, key=lambda error: error.source) if error.diag), "")
+    errors = [replace(error, diag=error.diag or said) if error.source == "exe" else error for error in failure.errors]
+    if code := failure.trans_exit_code:
+        errors += [JobError("trans", code, said)]
+        errors += (
+            []
+            if any((error.source, error.code) == ("exe", code) for error in errors)
+            else [JobError("exe", code, said)]
+        )
+    return errors
 
 
 def _covers(rule: Rule, failure: FailedJob) -> bool:

@@ -34,7 +34,7 @@ def fetch(source_url: str, name: str, target: Path) -> None:
             _download(url, target)
             return
         except HTTPError as error:
-            problem = f"HTTP {error.code}"
+            problem = f"HTTP {error.code}" + (": it is gone from the server" if error.code == 404 else "")
             error.close()
             if error.code == 404:
                 break

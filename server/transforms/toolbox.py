@@ -133,8 +133,14 @@ def main_of(name: str, transform: Callable[[List[str], Path], int]) -> int:
     try:
         return transform(sys.argv[1:], Path.cwd())
     except TransformError as error:
-        say(f"ERROR: {name}: {error}")
-        return error.exit_code
+        return _end(name, error, error.exit_code)
     except OSError as error:
-        say(f"ERROR: {name}: {error}")
-        return EXIT_SYSTEM
+        return _end(name, error, EXIT_SYSTEM)
+
+
+def _end(name: str, error: Exception, exit_code: int) -> int:
+    """Say why, to people in stdout, and as the last line of stderr, which pilots report."""
+    line = f"ERROR: {name}: {error}"
+    say(line)
+    sys.stderr.write(line + "\n")
+    return exit_code

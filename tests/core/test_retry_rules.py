@@ -147,7 +147,11 @@ def test_the_shipped_file_can_be_used() -> None:
     rules = read_rules(SHIPPED_FILE)
     assert {rule.action for rule in rules} == set(ACTIONS)
     active = [rule for rule in rules if rule.active]
-    assert {rule.name for rule in active if rule.action == "no_retry"} == {"wrong-arguments", "broken-sandbox"}
+    assert {rule.name for rule in active if rule.action == "no_retry"} == {
+        "wrong-arguments",
+        "broken-sandbox",
+        "sandbox-gone",
+    }
     assert {rule.code for rule in active if rule.action == "free_attempt"} == ENDED_WITH_PAYLOAD
     assert {rule.action for rule in active} == {"no_retry", "free_attempt"}
     assert all(rule.description and rule.code is not None for rule in rules)

@@ -58,7 +58,7 @@ def last_step(world: Any, pandaid: int) -> str:
 def test_a_hopeless_failure_is_not_tried_again(world: Any, context: Context) -> None:
     """By a rule of the shipped file."""
     world.start(2)
-    (pandaid,) = world.hold(1, "failed", exe_error_code=10, exe_error_diag="no such option")
+    (pandaid,) = world.hold(1, "failed", exe_error_code=10, exe_error_diag="ERROR: runGen: no such option")
     assert Adder(context).run_once() == Added(failed=1)
     assert (world.inputs()["in.0"].status, world.inputs()["in.0"].failed_attempts) == ("failed", 1)
     assert world.jobs()[pandaid].retry_rule == "wrong-arguments"
@@ -253,11 +253,11 @@ def test_a_rule_of_the_database_replaces_that_of_the_file_within_seconds(
 ) -> None:
     world.start(3)
     adder = Adder(context)
-    world.hold(1, "failed", exe_error_code=10)
+    world.hold(1, "failed", exe_error_code=10, exe_error_diag="ERROR: runGen: no such option")
     adder.run_once()
     enter("wrong-arguments", "no_retry", source="exe", code=10, active=False)
     clock.advance(seconds=11)
-    world.hold(1, "failed", exe_error_code=10)
+    world.hold(1, "failed", exe_error_code=10, exe_error_diag="ERROR: runGen: no such option")
     adder.run_once()
     assert [row.status for row in world.inputs().values()] == ["failed", "ready", "ready"]
 

@@ -83,7 +83,7 @@ def test_a_payload_that_fails_every_time_fails_its_task(system: RunningSystem) -
     (cause,) = (group for group in info.errors if group.source == "pilot")
     assert (cause.code, cause.count, cause.who) == ("1305", 2, "user")
     told = shown(system, task)
-    assert "2 jobs: pilot 1305: payload ended with exit code 3 [user must act]" in told
+    assert "2 jobs: pilot 1305: payload ended with exit code 3: its own words [user must act]" in told
     assert f"bamboo job log {cause.example_job}" in told
     assert "its own words" in log_of(system, cause.example_job)
 

@@ -20,6 +20,7 @@ OUT = {"outFiles": "a.txt,b.txt,job.log.tgz", "scopeOut": "user.t,user.t", "ddmE
     ("more", "code", "words"),
     [
         ({"jobPars": "-c 'exit 3'"}, 1305, "exit code 3"),
+        ({"jobPars": "-c 'echo no licence >&2; echo >&2; exit 3'"}, 1305, "payload ended with exit code 3: no licence"),
         ({"jobPars": "-c 'kill -9 $$'"}, 1305, "signal 9 (SIGKILL)"),
         ({"jobPars": "-c 'kill -11 $$'"}, 1328, "SIGSEGV"),
         ({"jobPars": "-c 'exit 143'"}, 1305, "payload ended with exit code 143: a bad archive, or SIGTERM"),

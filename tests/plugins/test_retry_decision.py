@@ -175,6 +175,45 @@ def test_exit_143_of_a_payload_that_was_stopped_with_its_pilot_is_no_broken_sand
         assert decide(stopped, broken, Numbers()) == RetryDecision(True, "the failure may pass")
 
 
+def test_the_exit_code_that_pilots_report_is_the_payloads() -> None:
+    """`exeErrorCode` is 0 as a rule: rules for `payload` never fired."""
+    failed = failure(JobError("pilot", 1305, "payload ended with exit code 65: no licence for me"), trans_exit_code=65)
+    rules = [rule(name, source=name, code=65, message="licen[cs]e") for name in ("payload", "exe", "trans")]
+    assert decide(failed, rules, Numbers()).rules == ("payload", "exe", "trans")
+    assert decide(failed, [rule(source="payload", code=66), rule(source="exe", message="disk")], Numbers()).retry
+    both = failure(JobError("exe", 7, "its report"), JobError("pilot", 1305, "exit 1"), trans_exit_code=1)
+    rules = [rule("a", source="payload", code=7), rule("b", source="exe", code=1), rule("c", source="trans", code=7)]
+    assert decide(both, rules, Numbers()).rules == ("a", "b")
+
+
+@pytest.mark.parametrize("code", [1144, 1150, 1213, 1235])
+def test_a_payload_that_its_pilot_killed_has_no_exit_code_of_its_own(code: int) -> None:
+    killed = failure(JobError("pilot", code, "killed"), trans_exit_code=143)
+    rules = [rule("broken", source="payload", code=143), rule("term", source="trans", code=143)]
+    assert decide(killed, rules, Numbers()).rules == ()
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "fired"),
+    [
+        (10, "ERROR: runGen: no command: -p is missing", ("wrong-arguments",)),
+        (10, "no such table", ()),  # the payload's own 10
+        (143, "ERROR: runGen: jobO.x.tar.gz cannot be unpacked: not a gzip file", ("broken-sandbox",)),
+        (143, "", ()),  # TERM
+        (
+            146,
+            "ERROR: runGen: no sandbox from http://h/cache/x: HTTP 404: it is gone from the server",
+            ("sandbox-gone",),
+        ),
+        (146, "ERROR: runGen: no sandbox from http://h/cache/x: HTTP 503", ()),
+    ],
+)
+def test_the_shipped_rules_know_what_the_transforms_say(code: int, said: str, fired: tuple[str, ...]) -> None:
+    told = f"payload ended with exit code {code}: {said}"
+    found = decide(failure(JobError("pilot", 1305, told), trans_exit_code=code), of_file(), Numbers())
+    assert (found.rules, found.retry) == (fired, not fired)
+
+
 def test_the_shipped_rules_charge_no_input_for_a_stop_from_outside() -> None:
     for code in sorted(STOPPED_FROM_OUTSIDE):
         stopped = failure(JobError("pilot", code, "stopped"), JobError("exe", 143, ""))
