@@ -227,6 +227,10 @@ class Client:
         body = {"queue": name, "attributes": dict(attributes), **({"unset": list(unset)} if unset else {})}
         return said(self.transport.post("queue/set", body))
 
+    def remove_queue(self, name: str) -> str:
+        """Remove a queue that has no jobs and is in no imported document; returns the answer."""
+        return said(self.transport.post("queue/remove", {"queue": name}))
+
     def queue_history(self, name: str, *, limit: int = 50) -> list[QueueChange]:
         """The last changes of a queue, newest first. Raises `Refused` (status 404) if there is none."""
         return [read(QueueChange, row) for row in self.transport.get("queue/history", queue=name, limit=limit) or ()]

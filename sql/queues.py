@@ -9,7 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..core.errors import Fault, Invalid, NotFound
+from ..core.counting import count_text
+from ..core.errors import BadState, Fault, Invalid, NotFound
+from ..core.nearby import guess
 from ..core.queue_keys import key_faults, name_fault, slips
 from ..core.states import JOBS
 from . import queue_history
@@ -60,14 +62,16 @@ def set_queue(
     now: datetime,
     actor: str = "bamboo",
     unset: Sequence[str] = (),
-) -> None:
+) -> bool:
     """Enter a queue or set some of its attributes by hand, named as in PanDA's queue document; raises `Invalid`.
+
+    Returns whether it is new.
 
     What is set by hand wins over what is imported (`queue_values`) until it is given back: `unset` names such keys.
     """
     known = tx.execute(locked_queues().where(queues.c.queue == queue)).first()
     layers = Layers.of_row(known) if known else Layers(queue, None, {})
-    _check(queue, attributes, unset, layers)
+    _check(queue, attributes, unset, layers, _storage_names(tx))
     kept = {key: value for key, value in layers.overrides.items() if key not in unset}
     after = replace(layers, overrides={**kept, **attributes})
     values = {**after.columns(), "overrides": after.overrides, "modified_at": now}
@@ -80,6 +84,7 @@ def set_queue(
     if changed != ({}, {}):
         what = ("released" if unset and not attributes else "set") if known else "entered"
         queue_history.record(tx, [queue_history.entry(queue, what, changed, actor=actor, now=now)])
+    return known is None
 
 
 def locked_queues() -> sa.Select[Any]:
@@ -87,7 +92,39 @@ def locked_queues() -> sa.Select[Any]:
     return sa.select(queues).order_by(queues.c.queue).with_for_update(key_share=True)
 
 
-def _check(queue: str, attributes: dict[str, Any], unset: Sequence[str], layers: Layers) -> None:
+def _storage_names(tx: sa.Connection) -> frozenset[str]:
+    return frozenset(tx.scalars(sa.select(storages.c.storage)))
+
+
+def unknown_storages(tx: sa.Connection) -> list[tuple[str, str]]:
+    """Queues whose storage nobody has entered: [(queue, storage)], none where no storage is entered at all."""
+    known = _storage_names(tx)
+    named = sa.select(queues.c.queue, queues.c.storage).where(queues.c.storage.is_not(None)).order_by(queues.c.queue)
+    return [(queue, storage) for queue, storage in tx.execute(named) if storage not in known] if known else []
+
+
+def remove_queue(tx: sa.Connection, queue: str, *, now: datetime, actor: str) -> None:
+    """Remove a queue that has no jobs and is in no imported document; raises `NotFound` or `BadState`.
+
+    Its history stays.
+    """
+    row = tx.execute(locked_queues().where(queues.c.queue == queue)).first()
+    if row is None:
+        raise NotFound(f"there is no queue {queue}", hint="`bamboo queue list` shows what there is")
+    if n_jobs := sum(job_counts(tx, queue).get(queue, {}).values()):
+        hint = f"`bamboo queue set {queue} status=offline`, and remove it when they are over"
+        raise BadState(f"queue {queue} has {count_text(n_jobs, 'job')}", hint=hint)
+    if row.imported is not None and row.vanished_at is None:
+        hint = "it would come back with the next import: take it out there, or set it offline"
+        raise BadState(f"queue {queue} is in the documents that are imported", hint=hint)
+    tx.execute(sa.delete(queues).where(queues.c.queue == queue))
+    changed = differences(Layers.of_row(row).plain(), {})
+    queue_history.record(tx, [queue_history.entry(queue, "removed", changed, actor=actor, now=now)])
+
+
+def _check(
+    queue: str, attributes: dict[str, Any], unset: Sequence[str], layers: Layers, storage_names: frozenset[str]
+) -> None:
     given = {key: value for key, value in attributes.items() if not (value is None and key in _MAY_BE_NULL)}
     faults = key_faults(given)
     faults += [fault for fault in [name_fault(queue, "queue")] if fault]
@@ -97,6 +134,9 @@ def _check(queue: str, attributes: dict[str, Any], unset: Sequence[str], layers:
         for key, near in slips(attributes).items()
         if key not in there  # what an import has brought is no slip
     ]
+    named = given.get("storage")
+    if storage_names and isinstance(named, str) and named not in storage_names:
+        faults.append(Fault("storage", f"there is no storage {named}", guess(named, storage_names)))
     for key in unset:
         if key not in layers.overrides:
             by_hand = ", ".join(sorted(layers.overrides)) or "nothing is"
@@ -128,13 +168,15 @@ def set_storage(tx: sa.Connection, storage: str, *, site: str, endpoint: str, pa
         tx.execute(sa.insert(storages).values(storage=storage, attributes={}, **values))
 
 
-def job_counts(tx: sa.Connection) -> dict[str, dict[str, int]]:
-    """How many jobs each queue has in each state that is not final: {queue: {status: n}}."""
+def job_counts(tx: sa.Connection, queue: str | None = None) -> dict[str, dict[str, int]]:
+    """How many jobs each queue, or one, has in each state that is not final: {queue: {status: n}}."""
     statement = (
         sa.select(jobs.c.queue, jobs.c.status, sa.func.count())
         .where(jobs.c.status.in_([state for state in JOBS.rows if state not in JOBS.final]))
         .group_by(jobs.c.queue, jobs.c.status)
     )
+    if queue is not None:
+        statement = statement.where(jobs.c.queue == queue)
     counts: dict[str, dict[str, int]] = {}
     for queue, status, n in tx.execute(statement):
         counts.setdefault(queue, {})[status] = n

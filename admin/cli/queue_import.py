@@ -72,7 +72,7 @@ def import_documents(
     over together or not at all. What was set by hand stays. `bamboo plan import` says what it would do to tasks.
     """
     from ...daemon.grid_sources import limits_of, read_all
-    from ...sql import grid_imports, settings
+    from ...sql import grid_imports, queues, settings
     from ...sql.clock import DatabaseClock
     from ...sql.imports import Import
     from ..database import opened, require_schema
@@ -97,6 +97,8 @@ def import_documents(
             numbers=settings.numbers(tx),
         )
         done = grid_imports.swap(tx, grid, how)
+        for name, storage in queues.unknown_storages(tx):
+            note(f"warning: queue {name}: there is no storage {storage}, so that brokers pass it over")
         if dry_run:
             tx.rollback()
         else:

@@ -125,6 +125,21 @@ def unset(client: Client, out: Output, name: str, keys: tuple[str, ...]) -> None
 
 @queue.command()
 @click.argument("name", metavar="QUEUE")
+@formatted
+@connected
+def remove(client: Client, out: Output, name: str) -> None:
+    """Remove a queue that has no jobs and is in no imported document. Its history stays."""
+    answer = client.remove_queue(name)
+    if out.as_json:
+        out.json({"queue": name, "message": answer})
+    elif out.quiet:
+        out.ids([name])
+    else:
+        say(f"{name}: {answer}")
+
+
+@queue.command()
+@click.argument("name", metavar="QUEUE")
 @listed
 @connected
 def history(client: Client, out: Output, name: str, limit: int) -> None:

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from ...core.errors import BambooError
 from ...core.grid_documents import Grid, GridKind, read_grid
-from ...sql import grid_imports, grid_sources, queue_history, settings
+from ...sql import grid_imports, grid_sources, queue_history, queues, settings
 from ...sql.imports import Import, Swapped
 from ..context import Context
 from ..grid_sources import configured, fetch_all, limits_of
@@ -76,7 +76,9 @@ class Configurator:
             numbers = settings.numbers(tx)
             how = Import(actor=self.name, now=now, sources={kind: source}, numbers=numbers)
             done = grid_imports.swap(tx, grid, how)[kind]
-        for warning in grid.warnings if done.did_something else ():  # once, and not at each run
+            unknown = queues.unknown_storages(tx) if done.did_something else []
+        nowhere = [f"queue {queue}: there is no storage {storage}" for queue, storage in unknown]
+        for warning in [*grid.warnings, *nowhere] if done.did_something else ():  # once, and not at each run
             log.warning("imported, but look at this", extra={"event": "import_warning", "warning": warning})
         return done
 

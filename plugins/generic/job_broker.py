@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -11,6 +11,7 @@ from ...core.gates import Gate, Refusal, pass_through
 from ...core.states import LEASED, JobState
 from ..choices import choice_of
 from ..contracts import Choice, QueueView, TaskView
+from ..grid import Grid
 from ..hookspecs import hookimpl
 
 
@@ -65,7 +66,18 @@ def _at_least(
 
 
 def _has_storage(task: TaskView, queue: QueueView) -> Refusal | None:
-    return None if task.nucleus or queue.storage else Refusal("set its storage, or give the task a nucleus")
+    if task.nucleus or queue.storage:
+        return None
+    return Refusal("set its storage to one that there is, or give the task a nucleus")
+
+
+def with_known_storages(queues: Sequence[QueueView], grid: Grid) -> list[QueueView]:
+    """The queues; those whose storage nobody has entered have none: their jobs could not leave their outputs anywhere.
+
+    Where no storage at all is entered, pilots know them from elsewhere, and every name is as good as another.
+    """
+    known = grid.storages
+    return [one if not known or one.storage in known else replace(one, storage=None) for one in queues]
 
 
 _ACTIVE = {"state": "ACTIVE"}
@@ -93,8 +105,8 @@ class GenericJobBroker:
     """Passes queues through the gates in order, then prefers those with the fewest waiting for each running job."""
 
     @hookimpl
-    def choose_queue(self, task: TaskView, queues: Sequence[QueueView]) -> Choice | None:
-        passage = pass_through(GATES, task, queues, lambda queue: queue.queue)
+    def choose_queue(self, task: TaskView, queues: Sequence[QueueView], grid: Grid) -> Choice | None:
+        passage = pass_through(GATES, task, with_known_storages(queues, grid), lambda queue: queue.queue)
         return choice_of(passage, [queue.queue for queue in sorted(passage.left, key=_crowding)])
 
 

@@ -215,8 +215,12 @@ def storage_space(at: Situation, one: Candidate) -> Refusal | None:
 
 def storage_listed(at: Situation, one: Candidate) -> Refusal | None:
     if one.storage is None:
-        if at.task.nucleus or one.view.storage:
+        if at.task.nucleus or (one.view.storage and not at.grid.storages):  # no storages at all: pilots know them
             return None
+        if one.view.storage:
+            return Remedy(
+                f"enter its storage {one.view.storage}, or set another one", 3, edits={"task.nucleus": "NUCLEUS"}
+            )
         return Remedy("a storage for its outputs, or a nucleus for the task", 3, edits={"task.nucleus": "NUCLEUS"})
     reason = one.storage.attributes.get("blacklisted")
     if one.storage.state != "ACTIVE":

@@ -37,6 +37,10 @@ class Change(Body):
     unset: list[str] = Field(default_factory=list, max_length=1000)
 
 
+class Removal(Body):
+    queue: QueueName
+
+
 @routes.get("/list")
 def list_queues() -> Response:
     """All queues, with how many jobs each has in which state."""
@@ -52,9 +56,10 @@ def get_queue() -> Response:
     name = read_query(OneQueue).queue
     with context().reading() as tx:
         row = queues.get_queue(tx, name)
-        counts = queues.job_counts(tx)
+        counts = queues.job_counts(tx, name)
     origins = {key: one.origin for key, one in sorted(Layers.of_row(row).values().items())}
-    return succeeded({**queues.queue_document(row), "jobs": counts.get(name, {}), "origins": origins})
+    more = {"storage": row.storage, "jobs": counts.get(name, {}), "origins": origins}
+    return succeeded({**queues.queue_document(row), **more})
 
 
 @routes.get("/why")
@@ -75,8 +80,9 @@ def get_history() -> Response:
     """The last changes of a queue, newest first."""
     asked = read_query(Past)
     with context().reading() as tx:
-        queues.get_queue(tx, asked.queue)
         found = queue_history.of_queue(tx, asked.queue, limit=asked.limit)
+        if not found:  # a queue that was removed has a history still
+            queues.get_queue(tx, asked.queue)
     keys = ("at", "actor", "what", "source", "before", "after")
     return succeeded([{key: getattr(row, key) for key in keys} for row in found])
 
@@ -88,5 +94,18 @@ def set_queue() -> Response:
     caller().must_administer("queues")
     now, actor = context().now(), caller().user_name
     with context().writing() as tx:
-        queues.set_queue(tx, body.queue, body.attributes, now=now, actor=actor, unset=body.unset)
-    return said(f"queue {body.queue} is set")
+        is_new = queues.set_queue(tx, body.queue, body.attributes, now=now, actor=actor, unset=body.unset)
+    if is_new:
+        return said(f"queue {body.queue} is new")
+    released = [f"{', '.join(body.unset)} given back"] if body.unset else []
+    return said(f"queue {body.queue}: " + ", ".join((["set"] if body.attributes else []) + released or ["no change"]))
+
+
+@routes.post("/remove")
+def remove_queue() -> Response:
+    """Remove a queue without jobs that no document has."""
+    name = read_body(Removal).queue
+    caller().must_administer("queues")
+    with context().writing() as tx:
+        queues.remove_queue(tx, name, now=context().now(), actor=caller().user_name)
+    return said(f"queue {name} is removed")

@@ -140,6 +140,9 @@ def test_documents_are_imported_and_exported(
         assert queues.list_queues(tx) == []
     assert "queues: 2 in the document; 2 new (A, B)" in bamboo(*words)
     assert "queues: 2 in the document; no change" in bamboo(*words)
+    with engine.begin() as tx:
+        queues.set_storage(tx, "DISK", site="S", endpoint="file://", path="/s")
+    assert "warning: queue A: there is no storage D" in bamboo(*words)
     assert json.loads(bamboo("queue", "export")) == described
     counted = dict(line.split()[:2] for line in bamboo("queue", "sources").splitlines() if len(line.split()) > 1)
     assert (counted["queues"], counted["sites"]) == ("2", "1")
@@ -190,7 +193,7 @@ def test_the_configured_sources_are_imported_by_hand_too(
 
 
 def test_the_users_commands_are_there_too() -> None:
-    assert {"list", "show", "set", "unset", "history", "import", "export", "software", "sources"} == set(
+    assert {"list", "show", "set", "unset", "remove", "history", "import", "export", "software", "sources"} == set(
         queue.list_commands(click.Context(queue))
     )
 

@@ -139,6 +139,12 @@ def test_queues_are_shown_and_changed(server: ScriptedServer, bamboo: Bamboo) ->
     assert server.asked("queue/set")[1].body == {"queue": "LOCAL", "attributes": {}, "unset": ["status"]}
 
 
+def test_a_queue_is_removed(server: ScriptedServer, bamboo: Bamboo) -> None:
+    server.on("queue/remove", ok(None, "queue Q is removed"))
+    assert bamboo("queue", "remove", "Q").out == "Q: queue Q is removed\n"
+    assert server.asked("queue/remove")[0].body == {"queue": "Q"}
+
+
 def test_a_queue_says_where_its_values_are_from_and_its_history(server: ScriptedServer, bamboo: Bamboo) -> None:
     row = {"nickname": "Q", "status": "online", "maxrss": 4, "jobs": {}, "origins": {"maxrss": "set by hand"}}
     server.on("queue/get", ok(row))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,6 +18,10 @@ from bamboo.plugins.generic.post_processor import GenericPostProcessor
 from bamboo.plugins.generic.pseudo import PseudoInputs
 from bamboo.plugins.generic.refiner import GenericTaskRefiner
 from bamboo.plugins.generic.task_broker import GenericTaskBroker
+from bamboo.plugins.grid import Grid
+
+#: Nothing is known of the grid.
+GRID = Grid(now=datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def task(**changes: Any) -> TaskView:
@@ -82,7 +88,7 @@ def test_a_queue_is_rejected_for_one_reason_that_is_told(
     reason: str, changes: dict[str, Any], wanted: dict[str, Any]
 ) -> None:
     fits = queue("ELSEWHERE" if "another" in reason else "FITS", core_count=8)
-    choice = GenericJobBroker().choose_queue(task(**wanted), [queue(**changes), fits])
+    choice = GenericJobBroker().choose_queue(task(**wanted), [queue(**changes), fits], GRID)
     assert choice is not None
     assert choice.chosen == [fits.queue]
     assert {why: list(names) for why, names in choice.rejected.items() if names} == {reason: ["Q"]}
@@ -112,6 +118,16 @@ def test_the_change_that_is_named_lets_the_queue_through(
     assert pass_through(GATES, task(core_count=8), [queue(**{"core_count": 8, **edited})], str).left
 
 
+def test_a_storage_that_does_not_exist_is_none() -> None:
+    """Its jobs failed in the pilot, which looked for the storage at the end."""
+    known = replace(GRID, storages={"DISK": StorageView(storage="DISK", site="S", state="ACTIVE", free_bytes=None)})
+    asked = [queue("GOOD", storage="DISK"), queue("BAD", storage="NOSUCH")]
+    choice = GenericJobBroker().choose_queue(task(), asked, known)
+    assert choice is not None and choice.chosen == ["GOOD"]
+    assert choice.rejected["no storage for the outputs"] == ["BAD"]
+    assert GenericJobBroker().choose_queue(task(), asked, GRID).chosen == ["BAD", "GOOD"]  # type: ignore[union-attr]
+
+
 def test_every_gate_was_tried() -> None:
     assert len(GATES) == 10
 
@@ -119,8 +135,8 @@ def test_every_gate_was_tried() -> None:
 def test_a_test_queue_is_taken_only_when_it_is_named() -> None:
     broker = GenericJobBroker()
     given_queue = queue(status="test")
-    assert broker.choose_queue(task(), [given_queue]).chosen == []  # type: ignore[union-attr]
-    assert broker.choose_queue(task(site="Q"), [given_queue]).chosen == ["Q"]  # type: ignore[union-attr]
+    assert broker.choose_queue(task(), [given_queue], GRID).chosen == []  # type: ignore[union-attr]
+    assert broker.choose_queue(task(site="Q"), [given_queue], GRID).chosen == ["Q"]  # type: ignore[union-attr]
 
 
 def test_blanks_between_the_names_of_queues_mean_nothing() -> None:
@@ -132,7 +148,7 @@ def test_blanks_between_the_names_of_queues_mean_nothing() -> None:
 def test_the_least_crowded_queue_comes_first() -> None:
     crowded = queue("A", jobs={"activated": 100, "running": 9})
     free = queue("B", jobs={"activated": 5, "running": 9})
-    assert GenericJobBroker().choose_queue(task(), [crowded, free]).chosen == ["B", "A"]  # type: ignore[union-attr]
+    assert GenericJobBroker().choose_queue(task(), [crowded, free], GRID).chosen == ["B", "A"]  # type: ignore[union-attr]
 
 
 def test_the_storage_with_most_room_comes_first() -> None:

@@ -165,6 +165,6 @@ def test_whatever_is_tried_is_refused_or_answered(value: str) -> None:
                 continue
             question = changed(Question(*snapshot(GRID)), edits)
             ProductionJobBroker().choose_queue(question.task, question.queues, question.grid)
-            GenericJobBroker().choose_queue(question.task, question.queues)
+            GenericJobBroker().choose_queue(question.task, question.queues, question.grid)
             answered += 1
     assert answered

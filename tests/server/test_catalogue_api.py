@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
+from bamboo.sql import queues
 from bamboo.sql.tables import archived_jobs, jobs
 
 FILES = [
@@ -124,6 +125,37 @@ def test_queues_say_where_their_values_are_from_and_who_changed_them(api: Any) -
     assert api.get("queue/history", queue="NOWHERE")["status"] == 404
     refused = api.post("queue/set", {"queue": "NEW", "attributes": {}, "unset": ["status"]})
     assert refused["errors"] == [{"where": "status", "what": "it was not set by hand", "do": "set by hand: maxrss"}]
+
+
+def test_a_queue_that_is_new_is_told_and_can_be_removed(api: Any, world: Any) -> None:
+    """A slip in the name made a queue for good, and the answer was that of a change."""
+
+    def _set(queue: str, **more: Any) -> str:
+        return str(api.post("queue/set", {"queue": queue, "attributes": {"maxrss": 1}, **more})["message"])
+
+    assert _set("NEWQ") == "queue NEWQ is new"
+    assert _set("NEWQ") == "queue NEWQ: set"
+    assert _set("NEWQ", attributes={}, unset=["maxrss"]) == "queue NEWQ: maxrss given back"
+    assert api.post("queue/remove", {"queue": "NEWQ"})["message"] == "queue NEWQ is removed"
+    assert api.get("queue/get", queue="NEWQ")["status"] == 404
+    last = api.get("queue/history", queue="NEWQ")["data"][0]
+    assert (last["what"], last["before"]["status"], last["after"]) == ("removed", "online", {})
+    assert api.post("queue/remove", {"queue": "NEWQ"})["status"] == 404
+    world.jobs(2)
+    refused = api.post("queue/remove", {"queue": "LOCAL"})
+    assert (refused["success"], "queue LOCAL has 2 jobs" in refused["message"]) == (False, True)
+
+
+def test_a_storage_that_does_not_exist_is_a_fault(api: Any, engine: sa.Engine) -> None:
+    given = {"queue": "NEWQ", "attributes": {"storage": "DISC"}}
+    assert api.post("queue/set", given)["success"]  # no storage at all is entered: pilots know them from elsewhere
+    with engine.begin() as tx:
+        queues.set_storage(tx, "DISK", site="S", endpoint="file://", path="/s")
+        assert queues.unknown_storages(tx) == [("NEWQ", "DISC")]
+    fault = {"where": "storage", "what": "there is no storage DISC", "do": "did you mean 'DISK'?"}
+    assert api.post("queue/set", given)["errors"] == [fault]
+    api.post("queue/set", {"queue": "NEWQ", "attributes": {"storage": "DISK"}})
+    assert api.get("queue/get", queue="NEWQ")["data"]["storage"] == "DISK"
 
 
 def test_queues_are_changed_from_this_machine_only(app: Flask) -> None:

@@ -18,7 +18,7 @@ from bamboo.core.clock import ManualClock
 from bamboo.core.gates import Refusal
 from bamboo.core.settings import Settings
 from bamboo.plugins.generic.job_broker import GATES as GENERIC_GATES
-from bamboo.plugins.generic.job_broker import GenericJobBroker
+from bamboo.plugins.generic.job_broker import GenericJobBroker, with_known_storages
 from bamboo.plugins.manager import Plugins
 from bamboo.plugins.production import ProductionJobBroker
 from bamboo.plugins.production.job_broker import GATES
@@ -124,7 +124,7 @@ def walk_production(question: Question) -> dict[str, tuple[str, Refusal]]:
 
 def walk_generic(question: Question) -> dict[str, tuple[str, Refusal]]:
     found = {}
-    for queue in question.queues:
+    for queue in with_known_storages(question.queues, question.grid):
         for gate in GENERIC_GATES:
             if (refusal := gate.check(question.task, queue)) is not None:
                 found[queue.queue] = (gate.name, refusal)
@@ -168,11 +168,10 @@ def test_why_and_the_brokerage_agree(
     rng = random.Random(12)
     seen: set[str] = set()
     n_chosen = 0
-    asks = {"grid"} if isinstance(broker, ProductionJobBroker) else set()
     for number in range(n):
         question = Question(*snapshot(grid(rng)))
         walked = walk(question)
-        choice = broker.choose_queue(question.task, question.queues, **dict.fromkeys(asks, question.grid))
+        choice = broker.choose_queue(question.task, question.queues, question.grid)
         agree(question, plugins, walked, list(choice.chosen))
         if number % 10 == 0:
             agree_on_queues(question, plugins, walked)
