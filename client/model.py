@@ -222,6 +222,10 @@ class JobInfo:
     started: datetime | None = field(metadata=of("startTime", moment))
     ended: datetime | None = field(metadata=of("endTime", moment))
     modified: datetime | None = field(metadata=of("modificationTime", moment))
+    core_count: int = field(metadata=of("coreCount", integer))  #: this and the next three: what it asks for
+    ram_mb: int = field(metadata=of("minRamCount", integer))
+    max_walltime_seconds: int = field(metadata=of("maxWalltime", integer))
+    max_disk_mb: int = field(metadata=of("maxDiskCount", integer))
     max_rss_kb: int = field(metadata=of("maxRSS", integer))
     cpu_seconds: float = field(metadata=of("cpuConsumptionTime", real))
     retry_rule: str = field(metadata=of("retryRule"))  #: the retry rules that fired over its failure

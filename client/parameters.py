@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..core.input_choice import NO_LOGS, name_pattern
+from .command_words import PLACEHOLDER
 from .naming import name_space, parse_outputs
 from .secondary import secondary_items, stream_map
 from .side_jobs import build_parts, container_parts, log_merge, merge_parts
@@ -24,8 +25,6 @@ from .spec import TaskSpec
 Item = dict[str, Any]
 
 PROCESSING_TYPE = "bamboo-run"
-#: Placeholders inside the command that become items of their own; all others stay as they are, for the job.
-PLACEHOLDER = re.compile(r"%(?:RNDM[:=](?P<offset>\d+)|(?P<number>SKIPEVENTS|MAXEVENTS)\b)")
 
 
 def task_parameters(spec: TaskSpec, *, archive: str, source_url: str) -> dict[str, Any]:
@@ -261,16 +260,20 @@ def command_items(command: str) -> Iterator[Item]:
     for found in PLACEHOLDER.finditer(command):
         if found.start() > at:
             yield constant(quote(command[at : found.start()]), padding=False)
-        yield number_item(found["offset"], found["number"])
+        yield number_item(found["offset"], found["number"], found["first"])
         at = found.end()
     if at < len(command):
         yield constant(quote(command[at:]), padding=False)
 
 
-def number_item(offset: str | None, number: str | None) -> Item:
-    """One placeholder as a template item: a running number from `offset`, or a number about events."""
+def number_item(offset: str | None, number: str | None, first: str | None = None) -> Item:
+    """One placeholder as a template item: a running number from `offset`, or a number about events.
+
+    With neither it is the number of the job's first event, counted from `first`.
+    """
     if offset is None:
-        return {"type": "template", "param_type": "number", "value": f"${{{number}}}", "padding": False}
+        name, more = (number, {}) if number else ("FIRSTEVENT", {"offset": int(first or 0)})
+        return {"type": "template", "param_type": "number", "value": f"${{{name}}}", **more, "padding": False}
     return {
         "type": "template",
         "param_type": "pseudo_input",

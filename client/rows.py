@@ -7,6 +7,8 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from ..core.plain_words import in_words
+
 T = TypeVar("T")
 
 
@@ -26,7 +28,7 @@ def reasons(value: object) -> str:
     """
     if not isinstance(value, Mapping):
         return text(value)
-    said = [f"{key}: {item}" for key, item in value.items() if key not in _OF_CHOICES]
+    said = [f"{key}: {in_words(item)}" for key, item in value.items() if key not in _OF_CHOICES]
     if value.get("chosen"):
         weights, pseudo = value.get("weights") or {}, value.get("pseudo_queues") or {}
         best = [

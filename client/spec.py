@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from ..core.errors import Fault, Invalid
-from .command_words import command_faults, doubtful_words
+from .command_words import command_faults, unfilled
 from .naming import out_ds_faults, output_faults
 from .secondary import Secondary, secondary_faults
 
@@ -122,8 +122,8 @@ class TaskSpec:
     def doubts(self) -> list[str]:
         """What is probably not meant, though it can be run."""
         told = ", ".join(f"%{name}" for name in self.streams) or "none"
-        words = doubtful_words(self.exec, self.streams)
-        doubts = [f"%{word} in the command stands for nothing and stays as it is (inputs: {told})" for word in words]
+        words = unfilled(self.exec, self.streams)
+        doubts = [f"{word} in the command stands for nothing and stays as it is (inputs: {told})" for word in words]
         if self.description_in_lfn:
             doubts.append("--descriptionInLFN does nothing, as in prun 2.2.0: put the text into the names of --outputs")
         return doubts

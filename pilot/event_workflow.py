@@ -18,7 +18,7 @@ from .job import Job
 from .job_spec import number, text
 from .report import Reporter, lease_patience
 from .slot import Slot
-from .stage_out import transfer
+from .stage_out import told_missing, transfer
 from .steps import FAILED_STEP_FILE
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class EventWorkflow:
         there = [output for output in job.spec.outputs if (job.directory / output.lfn).is_file()]
         missing = [output.lfn for output in job.spec.outputs if output not in there and not output.may_be_missing]
         if missing:
-            raise PilotError(Code.OUTPUT_MISSING, f"the payload did not make {', '.join(missing)}")
+            raise PilotError(Code.OUTPUT_MISSING, f"the payload did not make {told_missing(job, missing)}")
         told: dict[str, Any] = {}
         for output in there:
             own = replace(output, lfn=f"{output.lfn}.{one.name}")

@@ -138,7 +138,7 @@ def _fault(job: Job, end: PayloadEnd, oom_kills: int) -> PilotError | None:
 
 
 def _last_words(job: Job) -> str:
-    """The last line that a payload wrote to stderr, which says as a rule why it failed, to follow after the exit code."""
+    """The last line that a payload wrote to stderr, which as a rule says why it failed, to follow its exit code."""
     lines = tail(job.stderr_path, LAST_WORDS_BYTES).splitlines()
     said = ("".join(letter for letter in line if letter.isprintable()).strip() for line in reversed(lines))
     line = next((line for line in said if line), "")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import logging
+import shlex
 import uuid
 from pathlib import Path
 
@@ -27,10 +29,24 @@ def stage_out(job: Job, slot: Slot, guard: Guard) -> None:
     missing = [file.lfn for file in job.spec.outputs if not (job.directory / file.lfn).is_file()]
     required = [file.lfn for file in job.spec.outputs if file.lfn in missing and not file.may_be_missing]
     if required:
-        raise PilotError(Code.OUTPUT_MISSING, f"the payload did not make {', '.join(required)}")
+        raise PilotError(Code.OUTPUT_MISSING, f"the payload did not make {told_missing(job, required)}")
     for file in job.spec.outputs:
         if file.lfn not in missing:
             transfer(file, job.directory / file.lfn, job, slot, guard, ("pw", "write_lan"))
+
+
+def told_missing(job: Job, lfns: list[str]) -> str:
+    """Files that are missing, by the names that the user's command would have given them, as far as the job says so.
+
+    A run transform is told by `-o "{'o.txt': 'user.alice.1._000001.o.txt'}"` what becomes of what the command makes.
+    """
+    try:
+        words = shlex.split(job.spec.parameters)
+        outputs = ast.literal_eval(words[words.index("-o") + 1])
+        local = {str(lfn): str(name) for name, lfn in outputs.items()}
+    except (ValueError, IndexError, SyntaxError, AttributeError, MemoryError, RecursionError):
+        local = {}
+    return ", ".join(local.get(lfn, lfn) for lfn in lfns)
 
 
 def transfer(file: OutputFile, source: Path, job: Job, slot: Slot, guard: Guard, activities: tuple[str, ...]) -> None:

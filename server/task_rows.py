@@ -7,6 +7,7 @@ from typing import Any
 
 from ..core.job_errors import ENDED_WITH_PILOT, meaning_of, who_must_act
 from ..core.pilot_errors import ENDED_WITH_PAYLOAD
+from ..core.plain_words import in_words
 from ..core.states import TaskState
 from ..sql.tables import ERROR_SOURCES
 from ..sql.task_queries import ErrorGroup, FileCounts
@@ -181,7 +182,7 @@ def decision_row(decision: Any) -> dict[str, Any]:
         "when": decision.last_at,
         "actor": decision.actor,
         "what": decision.what,
-        "why": "; ".join(f"{key}: {value}" for key, value in reasons.items()),
+        "why": "; ".join(f"{key}: {in_words(value)}" for key, value in reasons.items()),
         "reasons": reasons,
         "queue": decision.queue,
         "pandaid": decision.pandaid,

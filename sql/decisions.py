@@ -10,6 +10,9 @@ import sqlalchemy as sa
 
 from .tables import decisions
 
+#: How many kinds of a decision about a task are told apart; more are entered anew.
+KINDS = 50
+
 
 def record(
     tx: sa.Connection,
@@ -46,6 +49,33 @@ def record(
             last_at=now,
         )
     )
+
+
+def record_kind(
+    tx: sa.Connection,
+    *,
+    actor: str,
+    what: str,
+    why: Mapping[str, Any],
+    kind: str,
+    now: datetime,
+    jeditaskid: int,
+    **more: Any,
+) -> None:
+    """Enter a decision of which there is one for each `kind`, a key of `why`; again, its number of jobs grows.
+
+    Those of other kinds in between do not matter, unlike for `record`. `more` are further columns.
+    """
+    mine = (decisions.c.jeditaskid == jeditaskid, decisions.c.actor == actor, decisions.c.what == what[:255])
+    newest = sa.select(decisions).where(*mine).order_by(decisions.c.id.desc()).limit(KINDS)
+    for last in tx.execute(newest):
+        if last.why.get(kind) == why[kind]:
+            told = {**why, "jobs": int(last.why.get("jobs", 0)) + int(why.get("jobs", 0))}
+            again = {"repeated": decisions.c.repeated + 1, "last_at": now, "why": told, **more}
+            tx.execute(sa.update(decisions).where(decisions.c.id == last.id).values(again))
+            return
+    new = {"jeditaskid": jeditaskid, "actor": actor, "what": what[:255], "why": dict(why), "at": now, "last_at": now}
+    tx.execute(sa.insert(decisions).values(**new, **more))
 
 
 def record_last(tx: sa.Connection, *, actor: str, queue: str, what: str, why: Mapping[str, Any], now: datetime) -> None:

@@ -113,18 +113,20 @@ class Bookings:
 
         Those of a task together and in the order of tasks, so that two writers never wait for each other in a circle.
         """
-        alike: dict[tuple[int, str, tuple[str, ...], tuple[str, ...]], list[tuple[int, Retry]]] = defaultdict(list)
+        alike: dict[tuple[int, str, str, tuple[str, ...]], list[tuple[int, Retry]]] = defaultdict(list)
         for pandaid, retry in retries:
             if retry.rules or retry.passive:
                 fired = ", ".join(retry.rules)
                 what = f"fired: {fired}" if fired else f"passive: {', '.join(retry.passive)}"
-                alike[retry.jeditaskid, what, retry.rules, retry.passive].append((pandaid, retry))
+                alike[retry.jeditaskid, what, retry.why, retry.passive].append((pandaid, retry))
         for (jeditaskid, what, _, passive), some in sorted(alike.items(), key=lambda item: item[0]):
             pandaid, example = some[-1]
             why: dict[str, Any] = {"rule": example.why, "jobs": len(some), "example": f"job {pandaid}"}
             if passive:
                 why["passive"] = f"would have fired: {', '.join(passive)}"
-            decisions.record(self._tx, actor=ACTOR, what=what, why=why, now=now, jeditaskid=jeditaskid, pandaid=pandaid)
+            decisions.record_kind(
+                self._tx, actor=ACTOR, what=what, why=why, kind="rule", now=now, jeditaskid=jeditaskid, pandaid=pandaid
+            )
 
     def needsid(self, retry: Retry | None, old: int | None) -> int | None:
         """The row for what an input needs now that had the needs `old`; None if no more than the task says."""

@@ -12,10 +12,11 @@ import sqlalchemy as sa
 
 from ..core.errors import NotFound
 from ..core.job_errors import most_telling, says_payload_failed
+from ..core.plain_words import without_numbers
 from .tables import ERROR_SOURCES, archived_jobs, commands, datasets, files, jobs, task_events, task_params, tasks
 
 #: Different sets of errors that one task's summary looks at, the most frequent first.
-MAX_ERROR_SETS = 500
+MAX_ERROR_SETS = 5000
 
 
 @dataclass(frozen=True)
@@ -120,20 +121,26 @@ def job_counts(tx: sa.Connection, jeditaskid: int) -> dict[str, int]:
 def error_groups(tx: sa.Connection, jeditaskid: int) -> list[ErrorGroup]:
     """The causes of failure of a task's jobs, the most frequent first, each with its newest job.
 
-    Of a job that carries several errors the most telling one is its cause.
+    Of a job that carries several errors the most telling one is its cause. Texts that differ only by numbers, as names
+    of files do, are one cause, with the text of the newest job.
     """
     counts: Counter[tuple[str, str, int, str, int | None]] = Counter()
-    examples: dict[tuple[str, str, int, str, int | None], int] = {}
+    examples: dict[tuple[str, str, int, str, int | None], tuple[int, str]] = {}
     for table in (jobs, archived_jobs):
         for row in tx.execute(_error_sets(table, jeditaskid)):
             errors = [(source, *_error_of(row, source)) for source in (*ERROR_SOURCES, "trans")]
             told = most_telling([error for error in errors if error[1]])
             if told is not None:
                 exit_code = row.trans_exit_code if says_payload_failed(told[0], told[1]) else None
-                cause = (row.kind, *told, exit_code)
+                source, code, diag = told
+                cause = (row.kind, source, code, without_numbers(diag), exit_code)
                 counts[cause] += row.n
-                examples[cause] = max(row.newest, examples.get(cause, 0))
-    return [ErrorGroup(*cause, count=n, example_job=examples[cause]) for cause, n in counts.most_common()]
+                examples[cause] = max((row.newest, diag), examples.get(cause, (0, "")))
+    groups = []
+    for cause, n in counts.most_common():
+        (kind, source, code, _, exit_code), (newest, diag) = cause, examples[cause]
+        groups.append(ErrorGroup(kind, source, code, diag, exit_code, count=n, example_job=newest))
+    return groups
 
 
 def _error_sets(table: sa.Table, jeditaskid: int) -> sa.Select[Any]:

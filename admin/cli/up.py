@@ -71,6 +71,6 @@ def up(
 
 
 def _named(url: str) -> str:
-    """What operators' commands have to know: the database, and the cfg files of this system, wherever they are given."""
+    """What operators' commands have to know: the database, and the cfg files of this system."""
     files = ":".join(str(path.resolve()) for path in usual_files())
     return f"BAMBOO_DATABASE__URL={shlex.quote(url)}" + (f" BAMBOO_CONFIG={shlex.quote(files)}" if files else "")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...core.states import JOBS, JobState
-from ..text import bytes_text, printable
+from ..text import bytes_text, count_text, printable
 from .lazy import LazyGroup
 from .options import connected, formatted, ids_argument, listed, status_option, watch_option
 from .output import Column, Output, first, heading, table
@@ -108,6 +108,17 @@ def print_fault(fault: JobFault) -> None:
         print_line("", f"{fault.meaning} {actor}".strip())
 
 
+def asked_for(found: JobInfo) -> str:
+    """What a job wants of a machine, such as `2 cores, 4000 MB of memory, 3600 s`; what is not said is left out."""
+    needs = (
+        (found.core_count, count_text(found.core_count, "core")),
+        (found.ram_mb, f"{found.ram_mb} MB of memory"),
+        (found.max_walltime_seconds, f"{found.max_walltime_seconds} s of wall time"),
+        (found.max_disk_mb, f"{found.max_disk_mb} MB of disk"),
+    )
+    return ", ".join(text for number, text in needs if number)
+
+
 def print_job(found: JobInfo) -> None:
     """One job on the screen."""
     click.secho(f"job {found.job_id}  task {found.task_id}", bold=True)
@@ -117,6 +128,7 @@ def print_job(found: JobInfo) -> None:
     for cause in () if found.faults else found.causes:
         print_line("error", cause)
     print_line("retry rule", found.retry_rule)
+    print_line("asked for", asked_for(found))
     print_line("queue", found.queue)
     print_line("node", found.node)
     print_line("attempt", found.attempt_nr)

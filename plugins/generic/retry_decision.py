@@ -172,8 +172,8 @@ def _rules(fired: Sequence[Fired]) -> str:
 def _errors(failure: FailedJob) -> list[JobError]:
     """The errors of a job; the exit code of the payload goes with what the payload said.
 
-    Pilots report it as `trans`, and as `exe` only what a transform says of itself (pilot protocol 7.2), which few do: as
-    `exe` it is either. Where the payload said nothing, there is what the pilot says of its failure.
+    Pilots report it as `trans`, and as `exe` only what a transform says of itself (pilot protocol 7.2), which few do:
+    as `exe` it is either. Where the payload said nothing, there is what the pilot says of its failure.
     A payload that ended with its pilot has the exit code of the signal (143 for TERM), whatever else it may mean.
     """
     if any(error.source == "pilot" and error.code in _NOT_ITS_OWN_END for error in failure.errors):

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bamboo.client.cli.options import kebab_case
+from bamboo.client.command_words import command_faults, unfilled
 from bamboo.client.naming import LONGEST_DATASET_NAME, default_out_ds, out_ds_faults, output_faults, parse_outputs
 from bamboo.client.parameters import command_items, task_parameters
 from bamboo.client.secondary import FORM, Secondary, parse_secondaries, read_addresses
@@ -82,6 +83,30 @@ def test_a_running_number_is_cut_out() -> None:
         "padding": False,
     }
     assert items[2]["value"] == "%20%25IN"
+
+
+def test_the_first_event_of_a_job_is_counted_from_a_base() -> None:
+    """Manual ch. 4.2: `%FIRSTEVENT:100`. It went to the command as it stood."""
+    items = list(command_items("sim %FIRSTEVENT:100 %FIRSTEVENT"))
+    numbers = [(item["value"], item["offset"]) for item in items if item["type"] == "template"]
+    assert numbers == [("${FIRSTEVENT}", 100), ("${FIRSTEVENT}", 0)]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("a %IN %IN2 %{IN} %OUT %RNDM:3 %FIRSTEVENT:1 %MAXEVENTS %OTHER", []),
+        ("a %NOSUCH %RNDM", ["%NOSUCH", "%RNDM"]),
+        ("date +%Y%m%dT%H%M%S; printf '%s %%NOSUCH'", []),
+    ],
+)
+def test_words_that_nothing_fills_are_told(command: str, expected: list[str]) -> None:
+    assert unfilled(command, ["OTHER"]) == expected
+
+
+@pytest.mark.parametrize("word", ["%SEGMENT_NAME", "%DB:a.dataset:file"])
+def test_what_only_panda_fills_is_refused(word: str) -> None:
+    assert [fault.where for fault in command_faults(f"python toy.py {word}")] == ["exec"]
 
 
 def test_the_command_line_of_the_worked_example() -> None:

@@ -28,3 +28,5 @@ def test_a_decision_tells_its_reasons_in_words_where_the_server_sends_them() -> 
     told = read(Decision, {"what": "w", "why": "rejected: {...}", "reasons": {"chosen": [], "rejected": rejected}})
     assert told.why == "memory: 2 passed over, such as A (to pass: raise its maxrss)"
     assert read(Decision, {"what": "w", "why": "as text"}).why == "as text"
+    faults = {"faults": {"ramCount differs": "ask for 2001"}, "figures": {}}
+    assert reasons(faults) == "faults: ramCount differs: ask for 2001; figures: none"

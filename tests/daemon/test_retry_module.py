@@ -248,6 +248,17 @@ def test_a_rule_applies_in_its_scope(world: Any, context: Context, enter: Any, c
     assert [what for what, _ in decided(world)] == ["passive: out-of-memory, queue, release"]
 
 
+def test_each_kind_of_firing_is_kept(world: Any, context: Context, enter: Any) -> None:
+    """Of a rule that fired over two errors only the last was told."""
+    enter("any", "limit_retry", source="exe", code=None, parameters={"maxAttempt": 3})
+    world.start(3)
+    for code in (7, 8, 7):
+        world.hold(1, "failed", exe_error_code=code, exe_error_diag="x")
+        Adder(context).run_once()
+    told = {why["rule"]: why["jobs"] for what, why in decided(world) if what == "fired: any"}
+    assert told == {f"rule any (exe {code}: limit_retry): at most 3 attempts": n for code, n in ((7, 2), (8, 1))}
+
+
 def test_a_rule_of_the_database_replaces_that_of_the_file_within_seconds(
     world: Any, context: Context, enter: Any, clock: ManualClock
 ) -> None:

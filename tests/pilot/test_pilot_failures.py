@@ -36,6 +36,7 @@ OUT = {"outFiles": "a.txt,b.txt,job.log.tgz", "scopeOut": "user.t,user.t", "ddmE
         ({"inFiles": "a", "inURLs": "http://h.invalid/a", "fsize": str(10**17)}, 1098, "MB are free"),
         ({"inFiles": "a", "ddmEndPointIn": "NOWHERE"}, 1313, "NOWHERE"),
         ({**OUT, "jobPars": "-c 'touch a.txt'"}, 1165, "b.txt"),
+        ({**OUT, "jobPars": """-c 'true' -o "{'b': 'a.txt'}" """}, 1165, "did not make b, b.txt"),
         ({"jobPars": "x --containerImage y"}, 1384, "container"),
     ],
 )

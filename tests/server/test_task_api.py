@@ -248,12 +248,28 @@ def test_one_failure_is_told_once(api: Any, world: Any, engine: sa.Engine, clock
     told = api.get("task/get_detailed_info", task_id=task_id)["data"]["errors"]
     assert sorted((row["source"], row["code"], row["who"], row["count"]) for row in told) == [
         ("pilot", 1201, "nobody", 2),
-        ("pilot", 1305, "user", 1),
+        ("pilot", 1305, "operator", 1),  # 146: no sandbox
         ("trans", 3, "user", 1),
     ]
     assert ["could not be downloaded" in row["meaning"] for row in told if row["code"] == 1305] == [True]
     whole = api.get("job/get_detailed_info", job_id=ids[0])["data"]["errors"]
     assert [(row["code"], row["who"]) for row in whole] == [(1201, "nobody"), (143, "nobody")]
+
+
+def test_failures_that_differ_by_numbers_are_one_cause(
+    api: Any, world: Any, engine: sa.Engine, clock: ManualClock
+) -> None:
+    """A thousand files that were not made were a thousand causes."""
+    task_id = world.task()
+    ids = world.jobs(3, task=task_id)
+    with engine.begin() as tx:
+        for number, pandaid in enumerate(ids):
+            job, diag = [jobs.ref(jobs.get_job(tx, pandaid))], f"no file user.alice.{number}._00000{number}.o.txt"
+            errors = {"pilot_error_code": 1165, "pilot_error_diag": diag}
+            jobs.move_jobs(tx, job, JobState.FAILED, actor="t", why="t", now=clock(), **errors)
+    (told,) = api.get("task/get_detailed_info", task_id=task_id)["data"]["errors"]
+    assert (told["count"], told["example_job"]) == (3, ids[2])
+    assert told["diag"] == "no file user.alice.2._000002.o.txt"
 
 
 def test_what_is_not_there_is_said(api: Any) -> None:
