@@ -15,6 +15,7 @@ HERE = "bamboo.client.cli"
         "show": (f"{HERE}.task_show:show", "State, progress, datasets, jobs, errors and last decisions."),
         "list": (f"{HERE}.task_list:list_tasks", "Your tasks, or somebody's."),
         "why": (f"{HERE}.task_show:why", "Why it is where it is: what was decided, by whom, for which reason."),
+        "submit": (f"{HERE}.task_submit:submit", "Submit task parameters from a JSON file."),
         "wait": (f"{HERE}.task_wait:wait", "Wait until tasks are over; the exit code says how they ended."),
         "watch": (f"{HERE}.task_wait:watch", "Follow a task on the screen until it is over."),
         "outputs": (f"{HERE}.task_files:outputs", "List the output files; with --dest, copy and verify them."),
