@@ -20,8 +20,8 @@ _REFUSED = {
 }
 #: Long enough that the conversions of `date` and `printf` are none.
 _WORD = re.compile(r"(?<!%)%(?P<brace>\{)?(?P<name>[A-Z][A-Z0-9_]{2,})\b")
-#: What the job's transform fills, beside the names of streams.
-_OF_JOBS = re.compile(r"(IN|OUT)\d*")
+#: What the transform of a job fills, beside the names of its streams.
+_OF_JOBS = re.compile(r"OUT\d*")
 
 
 def command_faults(command: str, streams: Collection[str]) -> Iterator[Fault]:
@@ -34,7 +34,7 @@ def command_faults(command: str, streams: Collection[str]) -> Iterator[Fault]:
 
 
 def unfilled(command: str, streams: Iterable[str]) -> list[str]:
-    """Words that look like placeholders and are none; `streams` are the names of the task's secondary inputs."""
+    """Words that look like placeholders and are none; `streams` are the names of the task's inputs."""
     rest, known = PLACEHOLDER.sub("", command), set(streams)
     found = (match["name"] for match in _WORD.finditer(rest))
     return sorted({f"%{name}" for name in found if name not in known and not _OF_JOBS.fullmatch(name)})

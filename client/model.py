@@ -116,6 +116,7 @@ class TaskInfo:
     n_files_failed: int = field(metadata=of("nFilesFailed", integer))
     n_files_on_hold: int = field(metadata=of("nFilesOnHold", integer))
     jobs: dict[str, int] = field(metadata=of("jobs", counts))
+    event_ranges: dict[str, int] = field(metadata=of("eventRanges", counts))  #: {state: n}, in the event service
     datasets: tuple[TaskDataset, ...] = field(metadata=of("datasets", rows_of(TaskDataset)))
     decisions: tuple[Decision, ...] = field(metadata=of("decisions", rows_of(Decision)))
     errors: tuple[ErrorGroup, ...] = field(metadata=of("errors", rows_of(ErrorGroup)))

@@ -43,6 +43,7 @@ OUTPUTS_INCOMPLETE = JobError("ddm", 207, "the report gives an output without si
 OUTPUTS_FOREIGN = JobError("ddm", 208, "the report names files that are not the job's", "site")
 NO_REASON = JobError("sup", 300, "the pilot reported a failure without a reason", "site")
 RANGES_LEFT = JobError("sup", 302, "event ranges were left over", "nobody")
+RANGES_FAILED = JobError("sup", 303, "event ranges failed", "user")
 NOT_BOOKED = JobError("sup", 301, "the end of the job could not be booked", "operator")
 
 #: Every error of this module, in the order of the docs page.
@@ -60,6 +61,7 @@ JOB_ERRORS = (
     NO_REASON,
     NOT_BOOKED,
     RANGES_LEFT,
+    RANGES_FAILED,
 )
 
 #: What the exit code of a payload means whose pilot was stopped from outside.

@@ -304,11 +304,15 @@ class RetryDecision:
 
 @dataclass(frozen=True)
 class Tally:
-    """The inputs of a task that is over: how many there were, and how many were processed."""
+    """The inputs of a task that is over: how many there were, and how many were processed.
+
+    `n_partial` of those that failed were processed in part: outputs have some of their events.
+    """
 
     n_files: int
     n_finished: int
     n_failed: int
+    n_partial: int = 0
 
 
 @dataclass(frozen=True)

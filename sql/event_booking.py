@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from ..core.event_service import After, RangesAtEnd, end_of_job
-from ..core.job_errors import RANGES_LEFT
+from ..core.job_errors import RANGES_FAILED, RANGES_LEFT
 from ..core.states import QUEUED, EventState, InputFileState, JobState, OutputFileState, TaskState
 from .jobs import batches
 from .tables import datasets, events, files, job_files, jobs, tasks
@@ -52,15 +52,27 @@ def _decided(tx: sa.Connection, ending: Ending, file: Any) -> Ending:
     refused = ending.to is JobState.FAILED and has_attempts and not ending.give_back.get(file.fileid, True)
     may_try_again = not refused and file.task_status not in _ENDING
     after = end_of_job(ranges, may_try_again=may_try_again, file_has_attempts=has_attempts)
+    last_words = _last_words(rows, ending.job.pandaid)
     if after is After.MERGE and ending.job.status not in QUEUED:
-        return replace(ending, to=JobState.MERGING, why=f"{ranges.done} event ranges wait to be merged")
+        lost = f"; {ranges.given_up} were given up{last_words}" if ranges.given_up else ""
+        return replace(ending, to=JobState.MERGING, why=f"{ranges.done} event ranges wait to be merged{lost}")
     again = after in (After.AGAIN, After.CHARGED)
     charged = after is not After.AGAIN
     why, errors = ending.why, ending.errors
     if ending.to is JobState.MERGING:  # the pilot saw no failure
-        why = f"{RANGES_LEFT.meaning}: {ranges.open} to be tried again, {ranges.given_up} given up"
-        errors = {**errors, **RANGES_LEFT.columns(why)}
+        error = RANGES_FAILED if last_words else RANGES_LEFT
+        why = f"{error.meaning}: {ranges.open} to be tried again, {ranges.given_up} given up{last_words}"
+        errors = {**errors, **error.columns(why)}
     return replace(ending, to=JobState.FAILED, why=why, errors=errors, give_back={file.fileid: again}, charged=charged)
+
+
+def _last_words(rows: Sequence[Any], pandaid: int) -> str:
+    """What the pilot said of the last range of a job that failed: the job itself had no failure, so nobody else does."""
+    failed = [row for row in rows if row.pandaid == pandaid and row.error_diag]
+    if not failed:
+        return ""
+    last = max(failed, key=lambda row: row.first_event)
+    return f"; events {last.first_event} to {last.last_event}: {last.error_diag}"
 
 
 def _is_free(ending: Ending, file: Any) -> bool:

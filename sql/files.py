@@ -33,6 +33,12 @@ def entered(tx: sa.Connection, datasetid: int, lfns: Sequence[str]) -> set[str]:
     return known
 
 
+def n_partial(tx: sa.Connection, datasetids: Sequence[int]) -> int:
+    """How many files of datasets were processed in part."""
+    of_them = files.c.datasetid.in_(list(datasetids)), files.c.status == InputFileState.PARTIAL
+    return int(tx.execute(sa.select(sa.func.count()).select_from(files).where(*of_them)).scalar_one())
+
+
 def ready(tx: sa.Connection, datasetid: int, *, limit: int, needsid: int | None = None) -> list[sa.Row[Any]]:
     """The next files of a dataset that may be given to a job, in the order in which they were entered.
 

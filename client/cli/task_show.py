@@ -117,6 +117,7 @@ def print_state(info: TaskInfo) -> None:
         print_line("next step", row.mover)
     print_line("reason", info.error)
     print_line("jobs", ", ".join(f"{number} {status}" for status, number in info.jobs.items()))
+    print_line("ranges", ", ".join(f"{number} {status}" for status, number in info.event_ranges.items()))
 
 
 def print_task(info: TaskInfo) -> None:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from ...core.states import InputDatasetState, JobState, OutputDatasetState, TaskState
 from ...plugins.contracts import Tally, TaskView, Verdict, from_row
-from ...sql import accounting, builds, datasets, tasks
+from ...sql import accounting, builds, datasets, files, tasks
 from ...sql.accounting import Ending
 from ...sql.engine import reading
 from ...sql.tasks import TaskRef
@@ -41,10 +41,12 @@ class PostProcessor(TaskAgent):
     def _judge(self, held: TaskRef, row: sa.Row[object]) -> Verdict:
         with reading(self.context.engine) as tx:
             masters = [dataset for dataset in datasets.inputs(tx, held.jeditaskid) if dataset.is_master]
+            n_partial = files.n_partial(tx, [dataset.datasetid for dataset in masters])
         tally = Tally(
             n_files=sum(dataset.n_files for dataset in masters),
             n_finished=sum(dataset.n_files_finished for dataset in masters),
             n_failed=sum(dataset.n_files_failed + dataset.n_files_missing for dataset in masters),
+            n_partial=n_partial,
         )
         verdict: Verdict = self.context.plugins.first(
             "postprocessor",

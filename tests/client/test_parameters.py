@@ -101,12 +101,12 @@ def test_the_first_event_of_a_job_is_counted_from_a_base() -> None:
     ],
 )
 def test_words_that_nothing_fills_are_told(command: str, expected: list[str]) -> None:
-    assert unfilled(command, ["OTHER"]) == expected
+    assert unfilled(command, ["IN", "IN2", "OTHER"]) == expected
 
 
 @pytest.mark.parametrize("word", ["%SEGMENT_NAME", "%DB:a.dataset:file"])
 def test_what_only_panda_fills_is_refused(word: str) -> None:
-    assert [fault.where for fault in command_faults(f"python toy.py {word}")] == ["exec"]
+    assert [fault.where for fault in command_faults(f"python toy.py {word}", [])] == ["exec"]
 
 
 def test_the_command_line_of_the_worked_example() -> None:

@@ -62,9 +62,9 @@ class Events(Played):
         assert answer["data"]["StatusCode"] == 0, answer
         return list(answer["data"]["eventRanges"])
 
-    def told(self, job: Any, one: Any, state: str = "finished") -> Any:
+    def told(self, job: Any, one: Any, state: str = "finished", **more: Any) -> Any:
         name = one["eventRangeID"]
-        entry = {"eventRangeID": name, "eventStatus": state}
+        entry = {"eventRangeID": name, "eventStatus": state, **more}
         if state == "finished":
             planned = next(lfn for lfn in job["outFiles"].split(",") if lfn.endswith(".x.txt"))
             lfn = f"{planned}.{name}"
@@ -72,8 +72,8 @@ class Events(Played):
             entry["outputs"] = {planned: made}
         return self.post("event/update_event_ranges", {"event_ranges": [entry], "version": 2})
 
-    def tell(self, job: Any, one: Any, state: str = "finished") -> bool:
-        (answer,) = self.told(job, one, state)["data"]["Returns"]
+    def tell(self, job: Any, one: Any, state: str = "finished", **more: Any) -> bool:
+        (answer,) = self.told(job, one, state, **more)["data"]["Returns"]
         return bool(answer)
 
     def states(self, task: int) -> dict[str, int]:
@@ -183,8 +183,25 @@ def test_a_job_that_brought_nothing_costs_the_file_an_attempt(system: Events) ->
     system.end(merge)
     with system.engine.connect() as tx:
         assert tx.scalars(sa.select(t.files.c.status)).one() == "partial"
-    assert system.status(task) == "failed"
+    assert system.status(task) == "finished"  # not failed: an output has the events of a range
     assert system.states(task)["merged"] == 1
+
+
+def test_the_error_of_ranges_is_told_by_their_job(system: Events) -> None:
+    """The pilot ends well though ranges failed: what the payload said was in the log alone."""
+    system.store(("f", 8))
+    system.task(maxAttempt=2)
+    system.rounds()
+    job = system.one()
+    good, bad = system.ranges(job)
+    assert system.tell(job, good)
+    assert system.tell(job, bad, "failed", errorDiag="payload ended with exit code 65: no licence")
+    system.end(job)
+    with system.engine.connect() as tx:
+        row = tx.execute(sa.select(t.jobs).order_by(t.jobs.c.pandaid)).first()
+    assert row is not None and row.sup_error_code == 303
+    told = "event ranges failed: 1 to be tried again, 0 given up; events 5 to 8: payload ended with exit code 65: no licence"
+    assert row.sup_error_diag == told
 
 
 def test_a_retried_task_processes_only_what_is_left(system: Events) -> None:

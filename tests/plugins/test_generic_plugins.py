@@ -190,6 +190,7 @@ def test_pseudo_inputs_come_page_by_page_each_once(n_files: int, limit: int, off
         (Tally(3, 3, 0), TaskState.DONE),
         (Tally(3, 2, 1), TaskState.FINISHED),
         (Tally(3, 0, 3), TaskState.FAILED),
+        (Tally(3, 0, 3, n_partial=1), TaskState.FINISHED),
         (Tally(0, 0, 0), TaskState.FAILED),
     ],
 )
