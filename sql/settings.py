@@ -164,7 +164,7 @@ def set_value(
     else:
         told = old.descr if descr is None else descr
         tx.execute(sa.update(settings).where(*where).values(**values, descr=told))
-    _note(tx, (app, component, key, vo), old.value if old else None, value, by, now)
+    _note(tx, (app, component, key, vo), old.value if old else None, value, by, now, descr)
 
 
 def unset_value(
@@ -181,8 +181,14 @@ def unset_value(
 
 
 def _note(
-    tx: sa.Connection, name: tuple[str, str, str, str], old: str | None, new: str | None, by: str, now: datetime
+    tx: sa.Connection,
+    name: tuple[str, str, str, str],
+    old: str | None,
+    new: str | None,
+    by: str,
+    now: datetime,
+    descr: str | None = None,
 ) -> None:
     app, component, key, vo = name
     line = {"app": app, "component": component, "key": key, "vo": vo, "old_value": old, "new_value": new}
-    tx.execute(sa.insert(settings_history).values(**line, user_name=by, at=now))
+    tx.execute(sa.insert(settings_history).values(**line, user_name=by, at=now, descr=descr))

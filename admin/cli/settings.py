@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from ..declared import AnyTunable
 
 NAME = "NAME"
+#: A value that looks like an option.
+_NEGATIVE = re.compile(r"-\.?\d[\d.eE+-]*")
 vo_option = click.option("--vo", default="", metavar="VO", help="The organisation it is for. Default: everybody.")
 
 
@@ -66,7 +69,17 @@ def get(config_files: tuple[Path, ...], db_url: str | None, vo: str, name: str) 
     click.echo(_text(value))
 
 
-@settings.command("set")
+class _TakesNegativeNumbers(click.Command):
+    """A command one of whose arguments may be `-1`, which looks like an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        numbers = [word for word in args if _NEGATIVE.fullmatch(word)]
+        if numbers and "--" not in args:
+            args = [*(word for word in args if word not in numbers), "--", *numbers]
+        return super().parse_args(ctx, args)
+
+
+@settings.command("set", cls=_TakesNegativeNumbers)
 @config_option
 @db_option
 @vo_option
@@ -142,10 +155,11 @@ def history(config_files: tuple[Path, ...], db_url: str | None, as_json: bool, l
             "vo": row.vo,
             "was": row.old_value,
             "is": row.new_value,
+            "why": row.descr or "",
         }
         for row in rows
     ]
-    _show(lines, ("at", "by", "name", "vo", "was", "is"), as_json)
+    _show(lines, ("at", "by", "name", "vo", "was", "is", "why"), as_json)
 
 
 @contextmanager

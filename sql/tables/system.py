@@ -32,6 +32,7 @@ settings_history = sa.Table(
     word("new_value", 1024),  # null: it was taken away
     word("user_name", 128, nullable=False),
     moment("at", nullable=False),
+    word("descr", 512),  # why, where somebody said it
     sa.Index(None, "app", "component", "key", "id"),
 )
 

@@ -41,9 +41,10 @@ def test_a_value_is_set_for_everybody_and_for_one_organisation(operator: Operato
 
 def test_who_changed_what_is_kept(operator: Operator) -> None:
     operator("settings", "set", LIMIT, 5, "--by", "alice")
-    operator("settings", "set", LIMIT, 6, "--by", "bob")
+    operator("settings", "set", LIMIT, 6, "--by", "bob", "--descr", "the disk is full")
     operator("settings", "unset", LIMIT, "--by", "carol")
     told = operator("settings", "history", LIMIT, "--json").json
+    assert [line["why"] for line in told] == ["", "the disk is full", ""]
     assert [(line["by"], line["was"], line["is"]) for line in told] == [
         ("carol", "6", None),
         ("bob", "5", "6"),
@@ -116,7 +117,7 @@ def test_the_same_on_postgresql(operator: Operator, engine: sa.Engine) -> None:
     ],
 )
 def test_numbers_that_nothing_can_calculate_with_are_refused(operator: Operator, name: str, value: str) -> None:
-    refused = operator("settings", "set", "--", name, value).error
+    refused = operator("settings", "set", name, value).error
     assert isinstance(refused, Invalid)
     assert "is out of range" in str(refused)
 
