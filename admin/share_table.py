@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -68,11 +68,13 @@ def _row(tree: Tree, one: Standing, level: int, percents: Mapping[str, float]) -
     }
 
 
-def changed(share: Share | None, name: str, changes: Mapping[str, str]) -> Share:
-    """A share with some attributes changed, given as text; raises `Invalid` with all faults."""
+def changed(share: Share | None, name: str, changes: Mapping[str, str], known: Collection[str]) -> Share:
+    """A share with some attributes changed, given as text; raises `Invalid` with all faults. `known` are all shares."""
     faults = [Fault(key, "is no attribute of a share", guess(key, _KEYS)) for key in changes if key not in _KEYS]
     if share is None and "value" not in changes:
         faults.append(Fault("value", "missing", "a new share needs one, such as value=60"))
+    if (parent := changes.get("parent")) and parent not in known:
+        faults.append(Fault("parent", f"{parent!r} is no share", guess(parent, known)))
     numbers: dict[str, Any] = {}
     for key, kind in _NUMBERS.items():
         if key in changes:

@@ -56,7 +56,7 @@ def edited(tree: Tree, edits: Mapping[str, Mapping[str, str]]) -> Tree:
                 faults.append(Fault(name, "is no share", "`bamboo share list` shows what there is"))
             continue
         try:
-            after[name] = changed(after.get(name), name, values)
+            after[name] = changed(after.get(name), name, values, {*tree.shares, *edits})
         except Invalid as error:
             faults += [Fault(f"{name}.{fault.where}", fault.what, fault.do) for fault in error.faults]
     if faults:
@@ -75,8 +75,9 @@ def try_shares(
     with engine.connect() as tx:
         before = shares.tree(tx)
         after = edited(before, edits)
+        notes = [*_new(before, after), *after.notes]
         if not retag:
-            return ShareTrial(compare(before, after, shares.usage(tx)), after.notes)
+            return ShareTrial(compare(before, after, shares.usage(tx)), notes)
         counts.replace(tx, now=now)
         usage = shares.usage(tx)
         shares.set_shares(tx, after.shares.values())
@@ -88,4 +89,11 @@ def try_shares(
         counts.replace(tx, now=now)
         usage_after = shares.usage(tx)
         tx.rollback()
-    return ShareTrial(compare(before, after, usage, usage_after), after.notes, n_tasks, n_jobs)
+    return ShareTrial(compare(before, after, usage, usage_after), notes, n_tasks, n_jobs)
+
+
+def _new(before: Tree, after: Tree) -> list[str]:
+    """Which shares there are not yet: a slip in a name is one."""
+    names = [name for name in after.shares if name not in before.shares]
+    parents = {name: after.shares[name].parent for name in names}
+    return [f"share {name} is new, {f'under {at}' if (at := parents[name]) else 'at the top'}" for name in names]

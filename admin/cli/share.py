@@ -118,7 +118,8 @@ def set_share(
 
     with _engine(config_files, db_url) as engine:
         with engine.begin() as tx:
-            tree = shares.set_share(tx, changed(shares.tree(tx).shares.get(name), name, _pairs(changes)))
+            known = shares.tree(tx).shares
+            tree = shares.set_share(tx, changed(known.get(name), name, _pairs(changes), known))
         _say_notes(tree)
         click.echo(f"share {name} is set")
         _retag(engine, retag)

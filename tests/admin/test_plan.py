@@ -233,6 +233,10 @@ def test_what_an_edit_of_shares_would_do(bamboo: Callable[..., str], shared: Wor
     said = bamboo("plan", "share", "b=0")
     assert re.search(r"^b +25 → 0 +0.8 → 0 ", said, re.M)
     assert "2 shares would have another turn. Nothing was changed." in said
+    assert (
+        "share nosuch is new, under a"
+        in planned(bamboo("plan", "share", "nosuch=3", "nosuch.parent=a", "--json"))["notes"]
+    )
 
 
 def test_what_tagging_anew_would_do(bamboo: Callable[..., str], shared: World, engine: sa.Engine) -> None:

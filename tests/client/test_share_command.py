@@ -114,6 +114,9 @@ def test_set_changes_what_is_named_and_nothing_else(
         "value: missing (a new share needs one, such as value=60)",
         "match_order: 'x' is no int (such as 60)",
     ]
+    with pytest.raises(Invalid) as caught:
+        share("set", "new", "parent=nosuch")
+    assert [fault.where for fault in caught.value.faults] == ["value", "parent"]
     with pytest.raises(Invalid, match="is no KEY=VALUE"):
         share("set", "data", "45")
     with pytest.raises(NotFound, match="there is no share nobody"):
