@@ -20,14 +20,31 @@ SCENARIOS = [scenario for path in FILES for scenario in read(path)]
 each_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 
 
+def surprises(scenario: Scenario) -> list[str]:
+    """Where the broker does what the scenario does not expect: the gate that stopped a queue, and what would help."""
+    expected, refused = scenario.data["expect"], scenario.broker().passage.refused
+    wanted = dict.fromkeys(expected["chosen"], "") | (expected.get("refused") or {})
+    told = []
+    for name in sorted({*wanted, *refused}):
+        gate, refusal = refused.get(name, ("", None))
+        if gate == wanted.get(name, "no word of it"):
+            continue
+        said = f"stopped by the gate {gate!r} (to pass: {refusal.change})" if refusal else "let through by all gates"
+        hoped = f"stopped by {wanted[name]!r}" if wanted.get(name) else "chosen" if name in wanted else "not mentioned"
+        told.append(f"{name} is {said}, and expected to be {hoped}")
+    return told
+
+
 @each_scenario
 def test_scenario(scenario: Scenario) -> None:
     task, queues, grid = snapshot(scenario.data)
     choice = ProductionJobBroker().choose_queue(task, queues, grid)
     refused = scenario.broker().passage.refused
     expected = scenario.data["expect"]
+    wanted = dict.fromkeys(expected["chosen"], "chosen") | (expected.get("refused") or {})
+    assert surprises(scenario) == [], f"{scenario.file}, {scenario.name!r}"
+    assert {name: gate for name, (gate, _) in refused.items()} | dict.fromkeys(choice.chosen, "chosen") == wanted
     assert list(choice.chosen) == expected["chosen"]
-    assert {name: gate for name, (gate, _) in refused.items()} == (expected.get("refused") or {})
     assert choice.pseudo_queues == expected.get("pseudo_queues", choice.pseudo_queues)
     for name, change in (expected.get("changes") or {}).items():
         assert refused[name][1].change == change
@@ -104,6 +121,18 @@ def test_a_misspelt_word_is_a_fault(data: dict[str, Any], fault: str) -> None:
     whole = {"scenario": "s", "queues": {"A": {}}, "expect": {"chosen": []}} | data
     (found,) = faults_of(whole, "x.yaml[0]")
     assert fault in str(found)
+
+
+def test_a_wrong_expectation_names_the_gate() -> None:
+    data = {
+        "scenario": "s",
+        "queues": {"A": {"status": "offline"}, "B": {}},
+        "expect": {"chosen": ["A"], "refused": {"B": "memory"}},
+    }
+    assert surprises(Scenario("s", "x.yaml", data)) == [
+        "A is stopped by the gate 'status' (to pass: set its status from offline to online), and expected to be chosen",
+        "B is let through by all gates, and expected to be stopped by 'memory'",
+    ]
 
 
 def test_all_faults_are_told_at_once() -> None:
