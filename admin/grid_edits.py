@@ -19,10 +19,7 @@ from ..plugins.grid_reader import read_grid
 from ..plugins.manager import Plugins
 from ..sql import counts, open_work, queues
 
-#: The section of the cfg files and the hook of those who are asked.
-_BROKER = ("jobbroker", "choose_queue")
-
-Edit = Callable[[sa.Connection], None]
+Edit = Callable[[sa.Connection], object]
 
 
 @dataclass(frozen=True)
@@ -49,14 +46,14 @@ def try_edit(engine: sa.Engine, clock: Clock, settings: Settings, edit: Edit) ->
         after = _views(tx)
         tx.rollback()
     plugins = Plugins(settings, engine, clock)
-    asked = Counter(plugins.asked(*_BROKER, one.task.vo, one.task.prod_source_label) for one in work)
+    asked = Counter(plugins.asked("jobbroker", "choose_queue", one.task.vo, one.task.prod_source_label) for one in work)
     return Trial(before, after, effects(_ask(plugins, grids), work, before, after), asked)
 
 
 def _ask(plugins: Plugins, grids: Mapping[int, Grid]) -> Ask:
     def _choose(task: TaskView, candidates: Sequence[QueueView]) -> Choice:
         asked = {"task": task, "queues": candidates, "grid": grids[task.jeditaskid]}
-        choice: Choice = plugins.first(*_BROKER, task.vo, task.prod_source_label, **asked)
+        choice: Choice = plugins.first("jobbroker", "choose_queue", task.vo, task.prod_source_label, **asked)
         return choice
 
     return _choose

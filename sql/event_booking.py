@@ -67,7 +67,7 @@ def _decided(tx: sa.Connection, ending: Ending, file: Any) -> Ending:
 
 
 def _last_words(rows: Sequence[Any], pandaid: int) -> str:
-    """What the pilot said of the last range of a job that failed: the job itself had no failure, so nobody else does."""
+    """What the pilot said of the last failed range of a job, of which the job itself says nothing."""
     failed = [row for row in rows if row.pandaid == pandaid and row.error_diag]
     if not failed:
         return ""

@@ -57,7 +57,7 @@ def submit(client: Client, out: Output, file: IO[str], parent_task_id: int | Non
 
 
 def read_request(file: IO[str]) -> tuple[Mapping[str, Any], int | None]:
-    """Task parameters and the id of the parent; raises `Invalid`. What the parameters say is for the server to check."""
+    """Task parameters and the id of the parent; raises `Invalid`. What they say is for the server to check."""
     what = "the task parameters cannot be read"
     try:
         document = json.load(file)

@@ -142,5 +142,5 @@ def _end(name: str, error: Exception, exit_code: int) -> int:
     """Say why, to people in stdout, and as the last line of stderr, which pilots report."""
     line = f"ERROR: {name}: {error}"
     say(line)
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(" ".join(line.split()) + "\n")
     return exit_code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from bamboo.plugins.generic import task_withholder as withholder
 from bamboo.plugins.generic.queue_filler import Held, fill
 from bamboo.plugins.generic.queue_load import closed, is_empty, n_running, n_waiting
 from bamboo.plugins.generic.task_withholder import Situation, hopeless, reasons
+from bamboo.plugins.grid import Grid
 
 NUMBERS = Numbers()
 DOCS = (Path(bamboo.__file__).parent / "docs" / "watchdogs.md").read_text()
@@ -209,7 +211,7 @@ def test_a_withheld_task_has_no_queue_that_could_take_it(
 
 def generic(task: TaskView, queue: QueueView) -> Choice:
     """The brokerage of small systems."""
-    choice = job_broker.GenericJobBroker().choose_queue(task, [queue])
+    choice = job_broker.GenericJobBroker().choose_queue(task, [queue], Grid(now=datetime(2026, 1, 1, tzinfo=UTC)))
     assert choice is not None
     return choice
 
