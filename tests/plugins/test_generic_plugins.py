@@ -142,7 +142,7 @@ def test_a_test_queue_is_taken_only_when_it_is_named() -> None:
 def test_blanks_between_the_names_of_queues_mean_nothing() -> None:
     """`--site "A, Q"` never found Q."""
     broker = GenericJobBroker()
-    assert broker.choose_queue(task(site="A, Q"), [queue()]).chosen == ["Q"]  # type: ignore[union-attr]
+    assert broker.choose_queue(task(site="A, Q"), [queue()], GRID).chosen == ["Q"]  # type: ignore[union-attr]
 
 
 def test_the_least_crowded_queue_comes_first() -> None:
