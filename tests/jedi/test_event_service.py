@@ -128,6 +128,25 @@ def test_ranges_are_handed_out_finished_and_merged(system: Events) -> None:
 
 
 @on_both_databases
+def test_what_is_merged_before_the_pilot_hears_of_the_end_is_not_processed_again(system: Events) -> None:
+    system.store(("f", 10))
+    task = system.task()
+    system.rounds()
+    job = system.one()
+    assert all(system.tell(job, one) for one in system.ranges(job))
+    system.end(job)
+    merge = system.one()
+    assert system.post("task/finish", {"task_id": task})["success"]
+    by_name = {service.name: service for service in system.agents}
+    by_name["task_commando"].run_once()
+    by_name["watch_dog"].run_once()
+    system.end(merge)
+    assert system.status(task) == "done"
+    assert system.states(task) == {"merged": 3}
+    assert len(system.lfns("user.alice.t_x")) == 1
+
+
+@on_both_databases
 def test_a_dead_job_leaves_only_unfinished_ranges(system: Events) -> None:
     system.store(("f", 10))
     task = system.task()
