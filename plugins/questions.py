@@ -26,7 +26,8 @@ from .scouting import NO_SCOUTS, Scouting, scouting
 class Question:
     """A task, the queues, and the grid as it is for that task. `needsid` are the inputs that the next jobs are for.
 
-    The task is raised to what these inputs need (`sql.retries`).
+    The task is raised to what these inputs need (`sql.retries`). `then` is the question about the inputs after them,
+    which need otherwise.
     """
 
     task: TaskView
@@ -34,6 +35,16 @@ class Question:
     grid: Grid
     needsid: int | None = None
     scouting: Scouting = NO_SCOUTS
+    then: Question | None = None
+
+    def settled(self, plugins: Plugins) -> tuple[Question, Choice]:
+        """The first of the questions that a queue answers, with its answer; this one where none does."""
+        first = choice = self.choose(plugins)
+        asked: Question = self
+        while not choice.chosen and asked.then is not None:
+            asked = asked.then
+            choice = asked.choose(plugins)
+        return (asked, choice) if choice.chosen else (self, first)
 
     def throttle(self, plugins: Plugins) -> Throttle:
         """How many more jobs the task may have queued."""
@@ -75,12 +86,16 @@ def read_nucleus_question(tx: sa.Connection, row: sa.Row[Any], *, now: datetime)
 def read_question(tx: sa.Connection, row: sa.Row[Any], *, now: datetime, whole: bool = False) -> Question:
     """What would be asked about the task of a row now; with `whole` it may ask for other things than it does."""
     master = next((one for one in datasets.of_task(tx, row.jeditaskid) if one.is_master), None)
-    needsid, needs = retries.next_needs(tx, row.jeditaskid, master.datasetid) if master else (None, retries.Needs())
+    turns = retries.needs_in_turn(tx, row.jeditaskid, master.datasetid) if master else [(None, retries.Needs())]
     queued = counts.by_queue(tx)
     known = [from_row(QueueView, queue, jobs=queued.get(queue.queue, {})) for queue in queues.list_queues(tx)]
-    task = raised(from_row(TaskView, row), needs)
+    task = raised(from_row(TaskView, row), turns[0][1])
     grid = read_grid(tx, row, now=now, whole=whole)
     scouts = scouting(tx, row, task, master, grid.numbers)
     if scouts.left is not None:
         grid = replace(grid, work=Work.SCOUT)
-    return Question(task, known, grid, needsid, scouts)
+    then: Question | None = None
+    for needsid, needs in reversed(turns):
+        then = Question(raised(from_row(TaskView, row), needs), known, grid, needsid, scouts, then)
+    assert then is not None  # there is always one
+    return then

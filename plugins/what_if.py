@@ -195,7 +195,7 @@ def changed(question: Question, edits: Iterable[Edit]) -> Question:
         raise Invalid("the changes to try", missing)
     for edit in some:
         question = _CHANGES[edit.noun](question, edit)
-    return question
+    return replace(question, then=changed(question.then, some)) if question.then is not None else question
 
 
 def _task(question: Question, edit: Edit) -> Question:

@@ -59,6 +59,13 @@ def inputs(tx: sa.Connection, jeditaskid: int) -> list[sa.Row[Any]]:
     return of_task(tx, jeditaskid, INPUT_TYPES)
 
 
+def are_known(tx: sa.Connection, jeditaskid: int) -> bool:
+    """Whether the inputs of a task were looked up; of one to which a parent still adds, whether they were once."""
+    found = inputs(tx, jeditaskid)
+    known = (InputDatasetState.READY, InputDatasetState.DONE)
+    return bool(found) and all(one.status in known or one.next_lookup_at is not None for one in found)
+
+
 def unused(tx: sa.Connection, jeditaskid: int) -> int:
     """How many inputs of a task were never given to a job, or came back from one."""
     return sum(

@@ -42,7 +42,7 @@ def n_partial(tx: sa.Connection, datasetids: Sequence[int]) -> int:
 def ready(tx: sa.Connection, datasetid: int, *, limit: int, needsid: int | None = None) -> list[sa.Row[Any]]:
     """The next files of a dataset that may be given to a job, in the order in which they were entered.
 
-    Those of the given needs only (`sql.retries.next_needs`): as a rule, of none.
+    Those of the given needs only (`sql.retries.needs_in_turn`): as a rule, of none.
     """
     statement = (
         sa.select(files)

@@ -24,7 +24,8 @@ def goes_on() -> sa.ColumnElement[bool]:
 def may_be_fed(now: datetime) -> sa.ColumnElement[bool]:
     """The condition that inputs of a task are to be looked up: for the first time, or because its parent makes more.
 
-    A task that only waits for its parent (it is `pending` without a time) is left alone until that is over.
+    A task that only waits for its parent (it is `pending` without a time) is left alone until that is over. One that was
+    at work and is `pending`, after a lookup that failed or without a queue, goes on to be fed.
     """
     first = sa.or_(
         tasks.c.status == TaskState.DEFINED,
@@ -36,7 +37,8 @@ def may_be_fed(now: datetime) -> sa.ColumnElement[bool]:
     )
     due = sa.or_(datasets.c.next_lookup_at <= now, ~goes_on())
     more = sa.exists().where(datasets.c.jeditaskid == tasks.c.jeditaskid, growing(), due)
-    return sa.or_(first, sa.and_(tasks.c.status.in_(WORKING), more))
+    held_up = sa.and_(tasks.c.status == TaskState.PENDING, tasks.c.old_status.in_(WORKING))
+    return sa.or_(first, sa.and_(sa.or_(tasks.c.status.in_(WORKING), held_up), more))
 
 
 def growing() -> sa.ColumnElement[bool]:
@@ -48,9 +50,9 @@ def growing() -> sa.ColumnElement[bool]:
     )
 
 
-def output_names(tx: sa.Connection, jeditaskid: int) -> set[str]:
-    """The names of the datasets that a task makes."""
-    statement = sa.select(datasets.c.dataset_name).where(
+def outputs(tx: sa.Connection, jeditaskid: int) -> dict[str, int]:
+    """The datasets that a task makes, with how many files are in them: {name: n}."""
+    statement = sa.select(datasets.c.dataset_name, sa.func.sum(datasets.c.n_files_finished)).where(
         datasets.c.jeditaskid == jeditaskid, datasets.c.type.not_in(INPUT_TYPES)
     )
-    return set(tx.scalars(statement))
+    return {name: int(n) for name, n in tx.execute(statement.group_by(datasets.c.dataset_name))}

@@ -170,25 +170,20 @@ def _enter(tx: sa.Connection, jeditaskid: int, needs: Needs) -> int:
     return int(needsid)
 
 
-def next_needs(tx: sa.Connection, jeditaskid: int, datasetid: int) -> tuple[int | None, Needs]:
-    """The needs of the inputs that are next: (None, none) first, then the least; one query for tasks that have none.
+def needs_in_turn(tx: sa.Connection, jeditaskid: int, datasetid: int) -> list[tuple[int | None, Needs]]:
+    """What ready inputs need, in the order in which they get jobs: (None, none) first, then the least; never empty.
 
-    Inputs that need much come last, so that none waits for a queue that only they have to wait for.
+    One query for tasks whose inputs need no more than the task says. Who makes jobs passes over needs that no queue
+    meets, so that the inputs which have them are the only ones that wait (`plugins.questions.Question.settled`).
     """
     rows = list(tx.execute(sa.select(input_needs).where(input_needs.c.jeditaskid == jeditaskid)))
-    if not rows or _is_ready(tx, datasetid, None):
-        return None, Needs()
-    for row in sorted(rows, key=_read):
-        if _is_ready(tx, datasetid, row.needsid):
-            return int(row.needsid), _read(row)
-    return None, Needs()
-
-
-def _is_ready(tx: sa.Connection, datasetid: int, needsid: int | None) -> bool:
-    statement = sa.select(files.c.fileid).where(
-        files.c.datasetid == datasetid, files.c.status == InputFileState.READY, has_needs(needsid)
-    )
-    return tx.execute(statement.limit(1)).first() is not None
+    if not rows:
+        return [(None, Needs())]
+    ready = sa.select(files.c.needsid).where(files.c.datasetid == datasetid, files.c.status == InputFileState.READY)
+    there = set(tx.scalars(ready.distinct()))
+    found = [(int(row.needsid), _read(row)) for row in rows if row.needsid in there]
+    none: list[tuple[int | None, Needs]] = [(None, Needs())] if None in there or not found else []
+    return none + sorted(found, key=lambda one: one[1])
 
 
 def has_needs(needsid: int | None) -> sa.ColumnElement[bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -45,8 +45,8 @@ class ContentsFeeder(TaskAgent):
         with reading(self.context.engine) as tx:
             parent = tasks.get_task(tx, row.parent_tid) if row.parent_tid is not None else None
             inputs = datasets.inputs(tx, held.jeditaskid)
-            made = parents.output_names(tx, row.parent_tid) if row.parent_tid is not None else set()
-        _check_parent(parent, inputs)
+            made = parents.outputs(tx, row.parent_tid) if row.parent_tid is not None else {}
+        _check_parent(parent, inputs, made)
         goes_on = parent is not None and parent.status not in parents.OVER
         grows = goes_on and _may_grow(row, inputs, made)
         if goes_on and not grows:
@@ -58,9 +58,22 @@ class ContentsFeeder(TaskAgent):
                 self._feed(held, row, dataset, grows=grows and dataset.is_master)
         if held.status in WORKING:
             self._complete(held)
+        elif held.status is TaskState.PENDING and row.old_status in WORKING:
+            self._go_on(held)
+            self._complete(held)
         else:
             self._hand_on(held)
         return None
+
+    def _go_on(self, held: TaskRef) -> None:
+        """Take a task back to work that a lookup had held up. Where inputs wait, the Job Generator sees to that."""
+        now = self.context.clock()
+        with self.context.engine.begin() as tx:
+            task = tasks.hold(tx, held)
+            if not datasets.unused(tx, held.jeditaskid):
+                why = "its inputs are looked up again"
+                back = TaskState(task.old_status)
+                tasks.move_task(tx, held, back, actor=self.name, why=why, now=now, error_dialog=None)
 
     def _hand_on(self, held: TaskRef) -> None:
         now = self.context.clock()
@@ -196,9 +209,14 @@ class ContentsFeeder(TaskAgent):
             datasets.move_dataset(tx, dataset.datasetid, dataset.status, InputDatasetState.BROKEN, now=now)
 
 
-def _check_parent(parent: sa.Row[Any] | None, inputs: Sequence[sa.Row[Any]]) -> None:
-    """Raise `Invalid` when the parent is over and has made nothing that was entered."""
+def _check_parent(parent: sa.Row[Any] | None, inputs: Sequence[sa.Row[Any]], made: Mapping[str, int]) -> None:
+    """Raise `Invalid` when the parent is over in vain and has made nothing that the task reads.
+
+    What a parent has made before it was killed is read, by a child that has waited as by one that has not.
+    """
     if parent is None or parent.status not in parents.FRUITLESS or any(row.is_master and row.n_files for row in inputs):
+        return
+    if any(made.get(name) for row in inputs for name in row.dataset_name.split(",")):
         return
     fault = Fault(f"parent task {parent.jeditaskid}", f"it is {parent.status}", "retry it, and submit this task again")
     raise Invalid("the task has nothing to read", [fault])

@@ -134,16 +134,17 @@ class JobGenerator(TaskAgent):
     def _plan(self, held: TaskRef, row: sa.Row[Any]) -> tuple[Plan, Throttle, Choice]:
         with reading(self.context.engine) as tx:
             question = read_question(tx, row, now=self.context.clock())
-            task = question.task
-            recipe = replace(recipe_of(tx, row, self.context.settings), task=task)
+            recipe = recipe_of(tx, row, self.context.settings)
             libraries = builds.libraries(tx, held.jeditaskid) if recipe.parameters.build_spec else {}
-        throttle, choice = question.throttle(self.context.plugins), question.choose(self.context.plugins)
+        question, choice = question.settled(self.context.plugins)
+        throttle = question.throttle(self.context.plugins)
         by_name = {queue.queue: queue for queue in question.queues}
         unknown = [name for name in choice.chosen if name not in by_name]
         if unknown:
             raise PluginFailed(f"the job broker chose queues that there are not, such as {unknown[0]}")
         best = [by_name[name] for name in choice.chosen[:MAX_QUEUES]]
         n_scouts, left = question.scouting.n_scouts, question.scouting.left
+        task, recipe = question.task, replace(recipe, task=question.task)
         plan = Plan(task, recipe, best, throttle.max_new_jobs, libraries, question.needsid, n_scouts, left)
         return plan, throttle, choice
 

@@ -132,6 +132,8 @@ class TaskCommando:
     def _retry(self, tx: sa.Connection, task: sa.Row[Any], command: sa.Row[Any]) -> str:
         if TaskState(task.status) in ACTIVE:
             return self._retry_active(tx, task, command)
+        if task.status == TaskState.EXHAUSTED and not datasets.are_known(tx, task.jeditaskid):
+            return self._incexec(tx, task, command)
         held = self._move(tx, ref(task), TaskState.TORETRY, command, "retry command")
         self._change_parameters(tx, task, command)
         n = self._free_failed(tx, task.jeditaskid)
@@ -200,6 +202,8 @@ class TaskCommando:
     def _avalanche(self, tx: sa.Connection, task: sa.Row[Any], command: sa.Row[Any]) -> str:
         if task.status not in (TaskState.SCOUTING, TaskState.EXHAUSTED):
             raise BadState(f"a {task.status} task is not scouting")
+        if not datasets.are_known(tx, task.jeditaskid):
+            raise BadState("its inputs are not known: there is nothing to make jobs of", hint="retry looks them up")
         # The figures of the first jobs adjust it later, as after an avalanche of its own.
         stage = max(1, task.optimisation_stage)
         also = {"optimisation_stage": stage, "error_dialog": None}

@@ -64,6 +64,27 @@ CPUTIME_MAX = tunable(
     help="Up to where wall time is increased.",
     most=bounds.MOST_SECONDS,
 )
+_STEPS = "our choice: inputs of different needs are never in one job, nor made into jobs together"
+MEMORY_STEP = tunable(
+    "jedi",
+    "retry",
+    "MEMORY_STEP",
+    500,
+    unit="MB",
+    source=_STEPS,
+    help="Increased memory is rounded up to a multiple of this.",
+    least=1,
+)
+CPUTIME_STEP = tunable(
+    "jedi",
+    "retry",
+    "CPUTIME_STEP",
+    1800,
+    unit="s",
+    source=_STEPS,
+    help="Increased wall time is rounded up to a multiple of this.",
+    least=1,
+)
 INPUT_DIVISOR = tunable(
     "jedi", "retry", "INPUT_DIVISOR", 2, unit="divisor", source=_OURS, least=1, most=bounds.MOST_DIVISOR
 )
@@ -204,20 +225,27 @@ def _says(rule: Rule, error: JobError, seconds: float) -> bool:
 
 
 def _more_memory(failure: FailedJob, rule: Rule, numbers: Numbers) -> int:
-    """factor * max(asked for, used), up to the limit for its cores; 0 if the job had as much already."""
+    """factor * max(asked for, used) in whole steps, up to the limit for its cores; 0 if the job had as much already."""
     cores = max(1, failure.core_count)
     had = max(failure.min_ram_count_mb, failure.used_ram_mb) or numbers(MEMORY_START) * cores
     most = rule.parameters.get("max", numbers(MEMORY_MAX)) * cores
-    more = math.ceil(min(rule.parameters.get("factor", numbers(MEMORY_FACTOR)) * had, most, MOST))
+    wanted = in_steps(rule.parameters.get("factor", numbers(MEMORY_FACTOR)) * had, numbers(MEMORY_STEP))
+    more = math.ceil(min(wanted, most, MOST))
     return more if more > failure.min_ram_count_mb else 0
 
 
 def _more_time(failure: FailedJob, rule: Rule, numbers: Numbers) -> int:
-    """factor * max(asked for, used), up to the limit; 0 if the job had as much already."""
+    """factor * max(asked for, used) in whole steps, up to the limit; 0 if the job had as much already."""
     had = max(failure.max_walltime_seconds, failure.used_walltime_seconds) or numbers(CPUTIME_START)
     most = rule.parameters.get("max", numbers(CPUTIME_MAX))
-    more = math.ceil(min(rule.parameters.get("factor", numbers(CPUTIME_FACTOR)) * had, most, MOST))
+    wanted = in_steps(rule.parameters.get("factor", numbers(CPUTIME_FACTOR)) * had, numbers(CPUTIME_STEP))
+    more = math.ceil(min(wanted, most, MOST))
     return more if more > failure.max_walltime_seconds else 0
+
+
+def in_steps(amount: float, step: int) -> int:
+    """The next multiple of a step, so that failures that are nearly alike need the same."""
+    return math.ceil(amount / step) * step
 
 
 def _fewer_files(failure: FailedJob, rule: Rule, numbers: Numbers) -> int:

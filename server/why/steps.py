@@ -58,7 +58,7 @@ def partition_step(tx: sa.Connection, question: Question, work_queue_id: int | N
 
 def broker_step(plugins: Plugins, question: Question) -> Step:
     """To which queues the next jobs would go, and what keeps the others out."""
-    choice = question.choose(plugins)
+    question, choice = question.settled(plugins)
     gates = choice.gates()
     if choice.chosen:
         others = f" and {len(choice.chosen) - 3} more" if len(choice.chosen) > 3 else ""

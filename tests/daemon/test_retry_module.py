@@ -159,12 +159,12 @@ def test_needs_grow_with_each_failure_and_are_shared(world: Any, context: Contex
     assert world.inputs()["in.0"].needsid == world.inputs()["in.1"].needsid
     assert needs_of(world, "in.2") is None
     with world.engine.connect() as tx:
-        needsid, needs = retries.next_needs(tx, world.jeditaskid, world.datasetids["input"])
+        needsid, needs = retries.needs_in_turn(tx, world.jeditaskid, world.datasetids["input"])[0]
     assert (needsid, needs) == (None, Needs())  # the one that never failed comes first
 
     world.generate(1)
     with world.engine.connect() as tx:
-        needsid, needs = retries.next_needs(tx, world.jeditaskid, world.datasetids["input"])
+        needsid, needs = retries.needs_in_turn(tx, world.jeditaskid, world.datasetids["input"])[0]
     assert (needsid, needs) == (world.inputs()["in.0"].needsid, Needs(3000))
 
 

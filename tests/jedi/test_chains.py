@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from bamboo.core.clock import ManualClock
-from bamboo.sql import catalogue
+from bamboo.core.errors import Retriable
+from bamboo.plugins.contracts import Contents, DatasetView, PluginContext
+from bamboo.plugins.generic.catalogue import LocalCatalogue
+from bamboo.plugins.hookspecs import hookimpl
+from bamboo.sql import catalogue, tasks
 from bamboo.tests.jedi.rounds import on_both_databases
 from bamboo.tests.jedi.test_side_jobs import Played, submit_child
 
@@ -111,3 +116,76 @@ def test_a_chain_goes_on_with_what_was_added_to_its_beginning(played: Played) ->
         assert run_all(played, links) == [link]
     assert [played.status(task) for task in links] == ["done", "done"]
     assert len(played.lfns("user.alice.child_y")) == 2
+
+
+class Away:
+    """A catalogue that is away for as long as the test says."""
+
+    is_away = False
+
+    def __init__(self, context: PluginContext) -> None:
+        self._good = LocalCatalogue(context)
+
+    @hookimpl
+    def list_contents(self, dataset: DatasetView, cursor: str, limit: int) -> Contents | None:
+        if self.is_away:
+            raise Retriable("the catalogue is away")
+        return self._good.list_contents(dataset, cursor, limit)
+
+
+@on_both_databases
+@pytest.mark.parametrize("n_made", [0, 1])
+def test_a_child_is_fed_again_after_a_lookup_that_failed(
+    engine: sa.Engine, clock: ManualClock, tmp_path: Path, strangers: Callable[[type], str], n_made: int
+) -> None:
+    played = Played(engine, clock, tmp_path, ddm={"modConfig": f"::{strangers(Away)}"})
+    parent = played.submit(nEvents=2)
+    child = submit_link(played, "child", parent, "user.alice.t_x/", noWaitParent=True)
+    links = {parent: "parent", child: "child"}
+    played.rounds()
+    jobs = played.claim()
+    for job in jobs[:n_made]:
+        played.report(job)
+        played.rounds()
+        assert run_all(played, links) == ["child"]
+    Away.is_away = True
+    played.rounds(2)
+    assert played.status(child) == "pending"
+    Away.is_away = False
+    for job in jobs[n_made:]:
+        played.report(job)
+    played.rounds()
+    assert run_all(played, links) == ["child"] * (2 - n_made)
+    assert (played.status(parent), played.status(child)) == ("done", "done")
+
+
+def test_a_child_that_nothing_holds_up_any_more_says_so(
+    engine: sa.Engine, clock: ManualClock, tmp_path: Path, strangers: Callable[[type], str]
+) -> None:
+    played = Played(engine, clock, tmp_path, ddm={"modConfig": f"::{strangers(Away)}"})
+    child = submit_link(played, "child", played.submit(nEvents=2), "user.alice.t_x/", noWaitParent=True)
+    played.rounds()
+    Away.is_away = True
+    played.rounds(2)
+    Away.is_away = False
+    played.rounds(2)
+    with engine.connect() as tx:
+        task = tasks.get_task(tx, child)
+    assert (task.status, task.error_dialog) == ("ready", None)
+
+
+@on_both_databases
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_a_parent_made_before_it_was_killed_is_read(played: Played, waits: bool) -> None:
+    parent = played.submit(nEvents=2)
+    child = submit_link(played, "child", parent, "user.alice.t_x/", **({} if waits else {"noWaitParent": True}))
+    played.rounds()
+    made, other = played.claim()
+    played.report(made)
+    played.rounds()
+    played.post("task/kill", {"task_id": parent})
+    played.rounds(1)
+    played.report(other, "failed")
+    played.rounds()
+    assert run_all(played, {child: "child"}) == ["child"]
+    assert (played.status(parent), played.status(child)) == ("aborted", "done")

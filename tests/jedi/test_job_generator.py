@@ -267,6 +267,28 @@ def test_inputs_that_came_back_get_new_jobs(jedi: Jedi) -> None:
         assert datasets.recount(tx, jedi.jeditaskid) == {}
 
 
+def need(jedi: Jedi, needs: Needs, *lfns: str) -> None:
+    """Have inputs need something, as after failures."""
+    with jedi.engine.begin() as tx:
+        needsid = retries.Bookings(tx).needsid(retries.Retry(jeditaskid=jedi.jeditaskid, why="", needs=needs), None)
+        tx.execute(sa.update(t.files).where(t.files.c.lfn.in_(lfns)).values(needsid=needsid))
+
+
+@on_both_databases
+def test_what_no_queue_meets_holds_up_no_other_inputs(jedi: Jedi) -> None:
+    """More time than any queue has comes before more memory, in the order of needs; the memory is there."""
+    jedi.queue(maxtime=86_400, maxrss=64_000)
+    ready(jedi, 3, ramCount=2000)
+    need(jedi, Needs(max_walltime_seconds=108_000), "f000")
+    need(jedi, Needs(ram_count_mb=3000), "f001", "f002")
+    jedi.run(JobGenerator)
+    assert [job.min_ram_count_mb for job in jedi.jobs().values()] == [3000, 3000]
+    assert jedi.task().status == "running"
+    jedi.run(JobGenerator)
+    assert (len(jedi.jobs()), jedi.task().status) == (2, "pending")
+    assert "too short a time limit" in jedi.task().error_dialog
+
+
 @on_both_databases
 def test_inputs_that_need_more_get_jobs_that_ask_for_it_after_the_others(jedi: Jedi, clock: ManualClock) -> None:
     """What retry rules decided: more memory for two inputs, and halves of jobs for one of them."""
@@ -274,9 +296,7 @@ def test_inputs_that_need_more_get_jobs_that_ask_for_it_after_the_others(jedi: J
     jedi.queue("LARGE", maxrss=4000)
     ready(jedi, 6, nFilesPerJob=2, ramCount=1000)
     for lfns, needs in ((("f001", "f003"), Needs(3000)), (("f004",), Needs(3000, 7200, 1)), (("f005",), Needs(9000))):
-        with jedi.engine.begin() as tx:
-            needsid = retries.Bookings(tx).needsid(retries.Retry(jeditaskid=jedi.jeditaskid, why="", needs=needs), None)
-            tx.execute(sa.update(t.files).where(t.files.c.lfn.in_(lfns)).values(needsid=needsid))
+        need(jedi, needs, *lfns)
 
     def made() -> list[tuple[int, int, int, str]]:
         return [

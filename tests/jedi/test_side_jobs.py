@@ -30,8 +30,8 @@ OUTPUT = "user.alice.$JEDITASKID._${SN/P}.x.txt"
 class Played:
     """A system whose pilots are played by the test."""
 
-    def __init__(self, engine: sa.Engine, clock: ManualClock, folder: Path) -> None:
-        settings = Settings(server={"cache_dir": folder})
+    def __init__(self, engine: sa.Engine, clock: ManualClock, folder: Path, **sections: Any) -> None:
+        settings = Settings(server={"cache_dir": folder}, **sections)
         plugins = Plugins(settings, engine, clock)
         self.engine, self.clock = engine, clock
         self.client = create_app(settings, engine, clock).test_client()

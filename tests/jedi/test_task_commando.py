@@ -163,6 +163,21 @@ def test_reload_input_finds_new_files_and_does_the_old_ones_once(jedi: Jedi) -> 
     assert jedi.miscounted() == {}
 
 
+@on_both_databases
+def test_a_task_put_aside_before_its_inputs_were_known_looks_them_up_when_retried(jedi: Jedi) -> None:
+    jedi.queue()
+    jedi.submit(waitInput=1)
+    jedi.run(TaskRefiner, ContentsFeeder)
+    jedi.set(status=S.EXHAUSTED)  # as the Watch Dog does when it has waited for too long
+    jedi.store("user.alice.in", "a")
+    row = jedi.command("avalanche")
+    assert (row.status, jedi.task().status) == ("refused", "exhausted")
+    assert "retry looks them up" in row.answer
+    assert jedi.command("retry").answer == "its inputs are looked up again"
+    jedi.run(TaskRefiner, ContentsFeeder, JobGenerator)
+    assert (jedi.task().status, len(jedi.jobs())) == ("running", 1)
+
+
 class Careless:
     """A refiner with a bug that shows only when what it made is stored."""
 

@@ -12,7 +12,7 @@ from bamboo.core.pilot_errors import ENDED_WITH_PAYLOAD, STOPPED_FROM_OUTSIDE
 from bamboo.core.retry_rules import ACTIONS, Rule, parse_rule
 from bamboo.core.tunables import Numbers
 from bamboo.plugins.contracts import FailedJob, JobError, RetryDecision
-from bamboo.plugins.generic.retry_decision import CPUTIME_FACTOR, MEMORY_MAX, decide
+from bamboo.plugins.generic.retry_decision import CPUTIME_FACTOR, CPUTIME_STEP, MEMORY_MAX, decide
 from bamboo.sql.retry_rules import of_file
 
 OOM = JobError("pilot", 1212, "payload ran out of memory")
@@ -88,7 +88,7 @@ def test_a_passive_rule_is_only_named() -> None:
         (2000, 0, 1, {}, 3000),  # 1.5 * 2000
         (2000, 3000, 1, {}, 4500),  # 1.5 * 3000: it used more than it had asked for
         (0, 0, 2, {}, 6000),  # 1.5 * (2000 for each of 2 cores)
-        (1001, 0, 1, {}, 1502),  # 1.5 * 1001 = 1501.5, rounded up
+        (1001, 0, 1, {}, 2000),  # 1.5 * 1001 in steps of 500
         (2000, 0, 1, {"factor": 2}, 4000),
         (7000, 0, 1, {}, 8000),  # 10500, but at most 8000 for a core
         (7000, 0, 2, {}, 10_500),
@@ -108,6 +108,7 @@ def test_more_memory(asked: int, used: int, cores: int, parameters: dict[str, An
     ("asked", "used", "parameters", "expected"),
     [
         (3600, 3000, {}, 5400),  # 1.5 * 3600
+        (3601, 0, {}, 7200),  # 1.5 * 3601 in steps of 1800
         (0, 7200, {}, 10_800),  # 1.5 * 7200
         (0, 0, {}, 64_800),  # 1.5 * 43200
         (300_000, 0, {}, 345_600),  # 450000, but at most 4 days
@@ -121,6 +122,14 @@ def test_more_wall_time(asked: int, used: int, parameters: dict[str, Any], expec
     assert found.max_walltime_seconds == expected
 
 
+def test_failures_that_are_nearly_alike_need_the_same() -> None:
+    """Else each of many jobs that ran for too long would be a group of its own, with a round for itself."""
+    rules = [rule("a", action="increase_memory"), rule("b", action="increase_cputime")]
+    used = [decided(rules, used_walltime_seconds=3600 + 7 * n, used_ram_mb=2000 + n) for n in range(200)]
+    assert {one.max_walltime_seconds for one in used} == {5400, 7200, 9000}
+    assert {one.ram_count_mb for one in used} == {3000, 3500}
+
+
 @pytest.mark.parametrize(("had", "divisor", "expected"), [(10, None, 5), (7, 2, 3), (3, 10, 1), (1, 2, 0), (0, 2, 0)])
 def test_fewer_files(had: int, divisor: int | None, expected: int) -> None:
     given_rule = rule(action="reduce_input", parameters={"divisor": divisor} if divisor else {})
@@ -128,10 +137,10 @@ def test_fewer_files(had: int, divisor: int | None, expected: int) -> None:
 
 
 def test_the_numbers_are_settings() -> None:
-    numbers = Numbers().having(MEMORY_MAX, 2500).having(CPUTIME_FACTOR, 3.0)
+    numbers = Numbers().having(MEMORY_MAX, 2500).having(CPUTIME_FACTOR, 3.0).having(CPUTIME_STEP, 31)
     rules = [rule("a", action="increase_memory"), rule("b", action="increase_cputime")]
     found = decided(rules, numbers, min_ram_count_mb=2000, max_walltime_seconds=100)
-    assert (found.ram_count_mb, found.max_walltime_seconds) == (2500, 300)
+    assert (found.ram_count_mb, found.max_walltime_seconds) == (2500, 310)
 
 
 def test_several_rules_take_effect_together() -> None:

@@ -40,7 +40,7 @@ def test_the_least_needs_come_first_and_only_those_that_are_ready(engine: sa.Eng
     order = []
     for _ in range(4):
         with engine.begin() as tx:
-            needsid, needs = retries.next_needs(tx, world.jeditaskid, world.datasetids["input"])
+            needsid, needs = retries.needs_in_turn(tx, world.jeditaskid, world.datasetids["input"])[0]
             ready = files.ready(tx, world.datasetids["input"], limit=9, needsid=needsid)
             order.append((needs, [file.lfn for file in ready]))
             tx.execute(
