@@ -42,6 +42,17 @@ HEARTBEAT = tunable(
     help="that jobs of a processing type may be quiet; 0: as long as their lease",
 )
 
+UNSPOKEN_CLAIMS = tunable(
+    APP,
+    COMPONENT,
+    "UNSPOKEN_CLAIMS",
+    5,
+    unit="claims",
+    source="our choice: the manual has only the 30 minutes of each",
+    help="of a job by pilots that never speak of it, after which it has failed",
+    least=1,
+)
+
 
 class Only(StrEnum):
     """To which jobs in the state a rule applies."""

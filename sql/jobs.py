@@ -261,6 +261,29 @@ def rows_of(tx: sa.Connection, held: Sequence[JobRef]) -> list[sa.Row[Any]]:
     return rows
 
 
+def times_sent(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, int]:
+    """How often pilots have taken each of some jobs, by their logs: {pandaid: n}."""
+    found: dict[int, int] = {}
+    for some in batches(pandaids):
+        statement = sa.select(job_events.c.pandaid, sa.func.count()).where(
+            job_events.c.pandaid.in_(some), job_events.c.new_status == JobState.SENT
+        )
+        found.update({pandaid: n for pandaid, n in tx.execute(statement.group_by(job_events.c.pandaid))})
+    return found
+
+
+def newest(tx: sa.Connection, *conditions: sa.ColumnElement[bool], n: int) -> int | None:
+    """The id from which on `n` jobs meet the conditions, or all if they are fewer; None if there are none."""
+    statement = sa.select(jobs.c.pandaid).where(*conditions).order_by(jobs.c.pandaid.desc()).limit(n)
+    return tx.scalar(sa.select(sa.func.min(statement.subquery().c.pandaid)))
+
+
+def tasks_of(tx: sa.Connection, *conditions: sa.ColumnElement[bool], limit: int) -> list[int]:
+    """The tasks of the jobs that meet the conditions, those with most of them first."""
+    statement = sa.select(jobs.c.jeditaskid).where(*conditions).group_by(jobs.c.jeditaskid)
+    return list(tx.scalars(statement.order_by(sa.func.count().desc(), jobs.c.jeditaskid).limit(limit)))
+
+
 def overdue(tx: sa.Connection, *, now: datetime, limit: int) -> list[JobRef]:
     """Jobs whose lease has run out, held for this transaction."""
     return refs(tx, jobs.c.status.in_(LEASED), jobs.c.lease_until < now, limit=limit, lock=True)

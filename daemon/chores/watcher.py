@@ -22,11 +22,12 @@ from ...sql.tables import jobs as table
 from .. import booking
 from ..context import Context
 from ..errors import NOT_THE_ITEMS_FAULT
-from ..rebrokerage import QUEUED, overfull
+from ..rebrokerage import Overfull, excess_jobs, overfull
 from ..timeouts import (
     HEARTBEAT,
     STALLED_HOURS,
     TIMEOUTS,
+    UNSPOKEN_CLAIMS,
     URGENT_PRIORITY,
     Only,
     Timeout,
@@ -92,7 +93,7 @@ class Watcher:
             self._apply(rule, known, excepted, stalled, numbers)
         filled_ahead = [queue.queue for queue in known if queue.attributes.get("numSlots") is not None]
         for crowd in overfull(counted, numbers, {*excepted, *filled_ahead}):
-            self._rebroker(crowd.queue, crowd.gshare, str(crowd))
+            self._rebroker(crowd, numbers)
         self.report.tasks_completed = booking.complete_tasks(self.context, self._tasks, actor=ACTOR)
         return self.report
 
@@ -139,10 +140,13 @@ class Watcher:
                 log.exception("job not ended", extra={"event": "job_not_ended", "pandaid": job.pandaid})
 
     def _take_back(self, tx: sa.Connection, rows: Sequence[Any], ask: bool) -> None:
-        """Offer jobs again of which no pilot ever spoke; fail those whose pilots have gone quiet."""
+        """Offer jobs again of which no pilot ever spoke, a few times; fail those whose pilots have gone quiet."""
         now = self.context.clock()
         lost = [row for row in rows if self._is_lost(tx, row, now)]
-        unspoken = [row for row in lost if row.status == JobState.SENT and row.command_to_pilot != "tobekilled"]
+        sent = [row for row in lost if row.status == JobState.SENT and row.command_to_pilot != "tobekilled"]
+        n_sent = jobs.times_sent(tx, [row.pandaid for row in sent])
+        most = {row.pandaid: self._numbers(tx, row.vo)(UNSPOKEN_CLAIMS) for row in sent}
+        unspoken = [row for row in sent if n_sent.get(row.pandaid, 0) < most[row.pandaid]]
         moved = jobs.move_jobs(
             tx,
             [jobs.ref(row) for row in unspoken],
@@ -155,7 +159,9 @@ class Watcher:
         )
         files.follow_attempts(tx, [job.pandaid for job in moved])
         self.report.activated += len(moved)
-        self._end(tx, [row for row in lost if row not in unspoken], ask, JobState.FAILED, lost_heartbeat)
+        given_up = [row for row in sent if row not in unspoken]
+        self._end(tx, given_up, ask, JobState.FAILED, lambda job: (LOST_HEARTBEAT, _never_spoken_of(n_sent[job.pandaid])))
+        self._end(tx, [row for row in lost if row not in sent], ask, JobState.FAILED, lost_heartbeat)
 
     def _is_lost(self, tx: sa.Connection, job: Any, now: datetime) -> bool:
         """Whether a job whose lease has run out is given up: some kinds of work may be quiet for longer."""
@@ -198,13 +204,16 @@ class Watcher:
 
         self._sweep([table.c.status == rule.state, too_long, *those], handle)
 
-    def _rebroker(self, queue: str, gshare: str, diag: str) -> None:
-        """Give back the inputs of the jobs of a share that wait at a queue, for new jobs elsewhere."""
+    def _rebroker(self, crowd: Overfull, numbers: Numbers) -> None:
+        """Give back the inputs of the jobs that are too many at a queue, for new jobs elsewhere."""
+        with self.context.reading() as tx:
+            those = excess_jobs(tx, self.context.plugins, crowd, numbers, self.context.clock())
 
         def handle(tx: sa.Connection, rows: Sequence[Any], ask: bool) -> None:
-            self._end(tx, rows, ask, JobState.CLOSED, lambda job: (REBROKERED, diag))
+            self._end(tx, rows, ask, JobState.CLOSED, lambda job: (REBROKERED, str(crowd)))
 
-        self._sweep([table.c.status.in_(QUEUED), table.c.queue == queue, table.c.gshare == gshare], handle)
+        if those is not None:
+            self._sweep(those, handle)
 
     def _end(self, tx: sa.Connection, rows: Sequence[Any], ask: bool, to: JobState, error_of: ErrorOf) -> None:
         """End jobs as `closed` or `failed`, or as `cancelled` those that were to be killed anyway."""
@@ -241,6 +250,10 @@ class Watcher:
 def lost_heartbeat(job: Any) -> tuple[JobError, str]:
     """The error of a job whose pilot has gone quiet, with the moment of its last sign of life."""
     return LOST_HEARTBEAT, f"lost heartbeat: the last one came at {last_heard(job):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _never_spoken_of(n: int) -> str:
+    return f"lost heartbeat: {n} pilots took it, and none ever spoke of it"
 
 
 def last_heard(job: Any) -> datetime:
