@@ -6,7 +6,6 @@ There are partitions as soon as there are global shares, or a work queue that ha
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,11 +26,10 @@ from .context import Context
 
 @dataclass(frozen=True)
 class Turn:
-    """A partition that this agent holds, with the jobs it has and may have."""
+    """A partition that this agent holds, with the jobs it had when the turn began and may have."""
 
     limit: Limit
     lease: Lease
-    counted_at: datetime | None
 
 
 class Turns:
@@ -42,8 +40,8 @@ class Turns:
         self._context = context
         self._owner = owner
         self._turn: Turn | None = None
-        #: What this agent has made of each partition and the counts may not have yet: (when, how many).
-        self._made: dict[Partition, deque[tuple[datetime, int]]] = defaultdict(deque)
+        #: Jobs made in this turn.
+        self._made = 0
 
     @contextmanager
     def next(
@@ -74,15 +72,19 @@ class Turns:
         with reading(self._context.engine) as tx:
             waiting = tasks.partitions(tx, statuses, now=now, own=own, conditions=conditions)
             served = leases.last_runs(tx, [partition.lease_name for partition in waiting])
-            loads = shares.loads(tx, own) if waiting else {}
-            counted_at, numbers = shares.counted_at(tx), settings.numbers(tx)
         never = datetime.min.replace(tzinfo=now.tzinfo)
         for partition in sorted(waiting, key=lambda one: (served.get(one.lease_name) or never, one)):
             with self._context.engine.begin() as tx:
                 lease = leases.acquire(tx, partition.lease_name, self._owner, until=self._until(now), now=now)
             if lease is not None:
-                return Turn(Limit(partition, loads.get(partition, Load()), numbers), lease, counted_at)
+                return Turn(self._limit(partition, own), lease)
         return None
+
+    def _limit(self, partition: Partition, own: Limited) -> Limit:
+        """The limit of a partition that is held: what others have made of it is in the counts (`sql.counts.add`)."""
+        self._made = 0
+        with reading(self._context.engine) as tx:
+            return Limit(partition, shares.loads(tx, own).get(partition, Load()), settings.numbers(tx))
 
     def _until(self, now: datetime) -> datetime:
         return now + timedelta(seconds=self._context.settings.master.lease_seconds)
@@ -92,27 +94,19 @@ class Turns:
         if self._turn is not None:
             leases.renew(tx, self._turn.lease, until=self._until(now))
 
-    def note(self, n_jobs: int, now: datetime) -> None:
+    def note(self, n_jobs: int) -> None:
         """Take into account that jobs were made."""
-        if self._turn is not None and n_jobs:
-            self._made[self._turn.limit.partition].append((now, n_jobs))
+        self._made += n_jobs
 
     def throttle(self, throttle: Throttle) -> tuple[Throttle, dict[str, Any]]:
         """What a throttler has allowed, within the partition's limit; and what is to be recorded of it."""
         if self._turn is None:
             return throttle, {}
-        limit = self._with_own(self._turn)
+        turn = self._turn.limit
+        limit = replace(turn, load=turn.load + Load(queued=self._made))
         passage: Passage[Limit] = throttled(limit)
         if limit.room >= throttle.max_new_jobs:
             return throttle, {}
         load = limit.load
         why = f"{load.queued} jobs of {limit.partition} are queued and {load.running} run: {limit.most} may be queued"
         return Throttle(limit.room, why), passage.why()
-
-    def _with_own(self, turn: Turn) -> Limit:
-        """The limit of the partition, with what this agent has made since the jobs were counted."""
-        made = self._made[turn.limit.partition]
-        while made and turn.counted_at is not None and made[0][0] < turn.counted_at:
-            made.popleft()
-        load = turn.limit.load
-        return replace(turn.limit, load=replace(load, queued=load.queued + sum(n for _, n in made)))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from ..core.states import JobState
+from .generation import NewJob
 from .tables import given_cores, job_counts, jobs, tasks, work_queues
 
 _KEYS = ("queue", "gshare", "resource_type", "prod_source_label", "status")
@@ -16,8 +19,11 @@ _KEYS = ("queue", "gshare", "resource_type", "prod_source_label", "status")
 def replace(tx: sa.Connection, *, now: datetime) -> None:
     """Replace all counts by those of the live jobs; readers see the old counts or the new ones, never a mixture.
 
-    What servers gave to pilots before is in the new counts, and forgotten.
+    What servers gave to pilots before is in the new counts, and forgotten. On PostgreSQL nobody enters jobs in the counts
+    meanwhile (`add`), so that each job is counted once.
     """
+    if tx.dialect.name == "postgresql":
+        tx.execute(sa.text("LOCK TABLE job_counts IN SHARE ROW EXCLUSIVE MODE"))
     keys: list[sa.ColumnElement[Any]] = [jobs.c[key] for key in _KEYS]
     names = [*_KEYS, "n_jobs", "n_cores", "counted_at"]
     counted = sa.select(
@@ -30,6 +36,34 @@ def replace(tx: sa.Connection, *, now: datetime) -> None:
     tx.execute(sa.delete(job_counts))
     tx.execute(sa.insert(job_counts).from_select(names, counted.group_by(*keys)))
     tx.execute(sa.delete(given_cores).where(given_cores.c.counted_at < now))
+
+
+def add(tx: sa.Connection, some: Sequence[NewJob], *, status: JobState, work_queue_id: int | None, now: datetime) -> None:
+    """Enter new jobs in the counts, so that whoever looks at these before the next count knows of them.
+
+    Call it last in a transaction: it holds the counts of that queue.
+    """
+    sums: Counter[tuple[Any, ...]] = Counter()
+    cores: Counter[tuple[Any, ...]] = Counter()
+    for job in some:
+        key = (*(status if name == "status" else job.columns[name] for name in _KEYS), work_queue_id or 0)
+        sums[key] += 1
+        cores[key] += job.columns["core_count"]
+    for key in sorted(sums):
+        _add(tx, dict(zip((*_KEYS, "work_queue_id"), key, strict=True)), sums[key], cores[key], now)
+
+
+def _add(tx: sa.Connection, key: Mapping[str, Any], n_jobs: int, n_cores: int, now: datetime) -> None:
+    more = {"n_jobs": job_counts.c.n_jobs + n_jobs, "n_cores": job_counts.c.n_cores + n_cores}
+    update = sa.update(job_counts).where(*(job_counts.c[name] == value for name, value in key.items())).values(more)
+    if tx.execute(update).rowcount:
+        return
+    counted_at = tx.scalar(sa.select(sa.func.min(job_counts.c.counted_at))) or now
+    try:
+        with tx.begin_nested():
+            tx.execute(sa.insert(job_counts).values(**key, n_jobs=n_jobs, n_cores=n_cores, counted_at=counted_at))
+    except sa.exc.IntegrityError:  # somebody else entered the first ones
+        tx.execute(update)
 
 
 def set_given(tx: sa.Connection, server: str, cores: Mapping[str, int], *, counted_at: datetime) -> None:

@@ -14,7 +14,7 @@ from ...core.states import InputDatasetState, JobState, OutputDatasetState, Task
 from ...plugins.contracts import Choice, DatasetView, InputFile, QueueView, TaskView, Throttle, from_row
 from ...plugins.questions import read_question
 from ...plugins.scouting import portion
-from ...sql import builds, datasets, decisions, files, generation, scouts, tasks
+from ...sql import builds, counts, datasets, decisions, files, generation, scouts, tasks
 from ...sql.builds import Library
 from ...sql.engine import reading
 from ...sql.tables import datasets as datasets_table
@@ -26,6 +26,7 @@ from ..job_builder import Recipe
 from ..partitions import Turns
 from ..recipes import recipe_of
 from ..side_jobs import build_job
+from ..spreading import LEAST_JOBS, portions
 from ..streams import hand_out
 from ..task_agent import RETRY_SECONDS, Round, TaskAgent
 
@@ -48,7 +49,9 @@ class Plan:
     task: TaskView
     recipe: Recipe
     queues: list[QueueView]
+    weights: Mapping[str, float]
     left: int
+    n_inputs: int  #: that are not in a job yet
     libraries: Mapping[str, Library]
     needsid: int | None
     #: Scouts that it begins with, and how many of them are still to be made; None when it does not scout (any more).
@@ -121,15 +124,26 @@ class JobGenerator(TaskAgent):
             held = self._build(held, plan)
             if not plan.queues:
                 return self.soon(now)
-        turn = 0
+        made = 0
         while plan.left > 0:
-            held, submitted = self._submit_page(held, plan, plan.queues[turn % len(plan.queues)], choice)
-            if not submitted:
-                return self.soon(now) if turn == 0 else None
-            plan.left -= submitted
-            self._turns.note(submitted, now)
-            turn += 1
+            for queue, n_jobs in self._portions(plan):
+                held, submitted = self._submit_page(held, plan, queue, min(n_jobs, plan.left), choice)
+                if not submitted:
+                    return None if made else self.soon(now)
+                made += submitted
+                plan.left -= submitted
+                self._turns.note(submitted)
+                if plan.left <= 0:
+                    break
         return None
+
+    def _portions(self, plan: Plan) -> list[tuple[QueueView, int]]:
+        """The queues whose turn it is, and how many jobs each gets."""
+        n_jobs = max(1, min(plan.left, -(-plan.n_inputs // (_files_per_job(plan.cut_as) or 1))))
+        weights = {queue.queue: plan.weights.get(queue.queue) or 1.0 for queue in plan.queues}
+        least, most = self.context.numbers(plan.task.vo)(LEAST_JOBS), self.context.settings.jobgen.jobs_per_transaction
+        given = portions(n_jobs, weights, least=min(least, most), most=most)
+        return [(queue, given[queue.queue]) for queue in plan.queues if queue.queue in given]
 
     def _plan(self, held: TaskRef, row: sa.Row[Any]) -> tuple[Plan, Throttle, Choice]:
         with reading(self.context.engine) as tx:
@@ -145,7 +159,19 @@ class JobGenerator(TaskAgent):
         best = [by_name[name] for name in choice.chosen[:MAX_QUEUES]]
         n_scouts, left = question.scouting.n_scouts, question.scouting.left
         task, recipe = question.task, replace(recipe, task=question.task)
-        plan = Plan(task, recipe, best, throttle.max_new_jobs, libraries, question.needsid, n_scouts, left)
+        n_inputs = recipe.master.n_files - recipe.master.n_files_used - recipe.master.n_files_missing
+        plan = Plan(
+            task,
+            recipe,
+            best,
+            choice.weights,
+            throttle.max_new_jobs,
+            n_inputs,
+            libraries,
+            question.needsid,
+            n_scouts,
+            left,
+        )
         return plan, throttle, choice
 
     def _go_on_scouting(self, held: TaskRef, plan: Plan) -> None:
@@ -199,15 +225,17 @@ class JobGenerator(TaskAgent):
             generation.insert_jobs(
                 tx, held.jeditaskid, new, status=JobState.ACTIVATED, actor=self.name, why=why, now=now
             )
-            if held.status is plan.target:
-                return held
-            return self._start(tx, held, plan, row)
+            if held.status is not plan.target:
+                held = self._start(tx, held, plan, row)
+            counts.add(tx, new, status=JobState.ACTIVATED, work_queue_id=row.work_queue_id, now=now)
+            return held
 
-    def _submit_page(self, held: TaskRef, plan: Plan, queue: QueueView, choice: Choice) -> tuple[TaskRef, int]:
-        """Make jobs of the next ready inputs, in one transaction; returns how many."""
+    def _submit_page(
+        self, held: TaskRef, plan: Plan, queue: QueueView, n_jobs: int, choice: Choice
+    ) -> tuple[TaskRef, int]:
+        """Make up to `n_jobs` jobs of the next ready inputs, in one transaction; returns how many."""
         now = self.context.clock()
-        per_transaction = min(self.context.settings.jobgen.jobs_per_transaction, plan.left)
-        groups = self._split(plan, queue, per_transaction)
+        groups = self._split(plan, queue, n_jobs)
         if not groups:
             return held, 0
         event_ranges.check_files(self.context.engine, plan.recipe, groups)
@@ -237,12 +265,17 @@ class JobGenerator(TaskAgent):
             )
             if held.status is not plan.target:
                 held = self._start(tx, held, plan, row)
+            counts.add(tx, new, status=JobState.ACTIVATED, work_queue_id=row.work_queue_id, now=now)
+        plan.n_inputs -= sum(len(group) for group in groups[: len(shares)])
         return held, len(shares)
 
     def _split(self, plan: Plan, queue: QueueView, n_jobs: int) -> list[Sequence[InputFile]]:
         rule = plan.cut_as.split_rule
-        per_job = int(rule.get("nFilesPerJob") or rule.get("nMaxFilesPerJob") or 1)
-        limit = min(max(n_jobs * per_job, per_job), max(MAX_FILES, per_job))
+        per_job = _files_per_job(plan.cut_as) or 1
+        # where sizes decide, a part of a page would cut the files into smaller jobs
+        a_page = min(self.context.settings.jobgen.jobs_per_transaction, plan.left)
+        n_most = n_jobs if _files_per_job(plan.cut_as) else a_page
+        limit = min(max(n_most * per_job, per_job), max(MAX_FILES, per_job))
         with reading(self.context.engine) as tx:
             rows = files.ready(tx, plan.recipe.master.datasetid, limit=limit, needsid=plan.needsid)
         if not rows:
@@ -302,6 +335,11 @@ class JobGenerator(TaskAgent):
             else:
                 tasks.move_task(tx, held, to, actor=self.name, why=text, now=now, error_dialog=text[:1024])
         return until
+
+
+def _files_per_job(task: TaskView) -> int:
+    """How many files the task says that a job gets; 0 where that is left to their sizes."""
+    return int(task.split_rule.get("nFilesPerJob") or task.split_rule.get("nMaxFilesPerJob") or 0)
 
 
 def _check_split(groups: Sequence[Sequence[InputFile]], given: Sequence[InputFile]) -> None:

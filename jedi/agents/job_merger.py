@@ -84,6 +84,7 @@ class JobMerger(TaskAgent):
             )
             for merge, group in zip(made, groups, strict=True):
                 merging.assign(tx, [run_job.job.pandaid for run_job in group], merge.pandaid, now=now)
+            counts.add(tx, new, status=JobState.ACTIVATED, work_queue_id=row.work_queue_id, now=now)
         return None
 
     def _places(

@@ -102,15 +102,20 @@ GATES: tuple[Gate[TaskView, QueueView], ...] = (
 
 
 class GenericJobBroker:
-    """Passes queues through the gates in order, then prefers those with the fewest waiting for each running job."""
+    """Passes queues through the gates in order, then prefers those with the fewest waiting for each running job.
+
+    Their weights are 1 where none waits, and the smaller the longer the queue.
+    """
 
     @hookimpl
     def choose_queue(self, task: TaskView, queues: Sequence[QueueView], grid: Grid) -> Choice | None:
         passage = pass_through(GATES, task, with_known_storages(queues, grid), lambda queue: queue.queue)
-        return choice_of(passage, [queue.queue for queue in sorted(passage.left, key=_crowding)])
+        left = sorted(passage.left, key=lambda queue: (_crowding(queue), queue.queue))
+        weights = {queue.queue: round(1 / (1 + _crowding(queue)), 6) for queue in left}
+        return choice_of(passage, [queue.queue for queue in left], weights)
 
 
-def _crowding(queue: QueueView) -> tuple[float, str]:
+def _crowding(queue: QueueView) -> float:
     waiting = queue.jobs.get(JobState.ACTIVATED, 0) + queue.jobs.get(JobState.ASSIGNED, 0)
     running = sum(queue.jobs.get(state, 0) for state in LEASED)
-    return waiting / (running + 1), queue.queue
+    return waiting / (running + 1)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from bamboo.core.clock import ManualClock
 from bamboo.core.states import JobState, TaskState
 from bamboo.jedi.agents import ContentsFeeder, JobGenerator, TaskRefiner
+from bamboo.jedi.spreading import portions
 from bamboo.jedi.task_agent import Round
 from bamboo.plugins.contracts import InputFile, QueueView, TaskView, from_row
 from bamboo.plugins.generic.splitter import GenericSplitter
@@ -154,6 +155,53 @@ def test_queues_share_the_jobs(make_jedi: Callable[..., Jedi]) -> None:
     ready(jedi, 12)
     jedi.run(JobGenerator)
     assert at_queues(jedi) == {"A": 4, "B": 4, "C": 4}
+
+
+@on_both_databases
+def test_one_page_is_spread_over_idle_queues(jedi: Jedi) -> None:
+    """All jobs of one page went to the queue whose name came first."""
+    for name in "ABCDE":
+        jedi.queue(name)
+    ready(jedi, 250, skipScout=True)
+    jedi.run(JobGenerator)
+    assert at_queues(jedi) == dict.fromkeys("ABCDE", 50)
+    assert jedi.miscounted() == {}
+
+
+def test_the_next_task_goes_where_the_one_before_did_not(jedi: Jedi) -> None:
+    """What was made since the jobs were counted is reckoned in; a few jobs are not spread."""
+    for name in "AB":
+        jedi.queue(name)
+    jedi.count_jobs()
+    for _ in range(4):
+        ready(jedi, 10, skipScout=True)
+        jedi.run(JobGenerator)
+    assert at_queues(jedi) == {"A": 20, "B": 20}
+    assert [job.queue for job in jedi.jobs().values()] == ["A"] * 10 + ["B"] * 10 + ["A"] * 10 + ["B"] * 10
+
+
+def test_jobs_cut_by_size_are_as_large_where_queues_share_them(jedi: Jedi) -> None:
+    for name in "ABCDE":
+        jedi.queue(name)
+    jedi.store("user.alice.in", *(f"f{n:03d}" for n in range(400)))
+    jedi.submit(skipScout=True)
+    jedi.run(TaskRefiner, ContentsFeeder, JobGenerator)
+    assert [job.n_input_files for job in jedi.jobs().values()] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("n_jobs", "weights", "expected"),
+    [
+        (100, {"A": 1, "B": 1, "C": 2}, {"A": 25, "B": 25, "C": 50}),
+        (101, {"A": 1, "B": 1}, {"A": 51, "B": 50}),
+        (39, {"A": 1, "B": 1}, {"A": 39}),  # less than 20 for each
+        (100, {"A": 1, "B": 0.001}, {"A": 100}),
+        (9000, {"A": 1, "B": 1, "C": 0.5}, {"A": 500, "B": 500, "C": 250}),  # the rest has its turn later
+        (1, {"A": 1, "B": 1}, {"A": 1}),
+    ],
+)
+def test_portions_go_by_weight(n_jobs: int, weights: dict[str, float], expected: dict[str, int]) -> None:
+    assert portions(n_jobs, weights, least=20, most=500) == expected
 
 
 def test_pages_leave_no_gaps_and_no_doubles(make_jedi: Callable[..., Jedi]) -> None:

@@ -162,6 +162,21 @@ def test_a_full_partition_holds_up_its_own_tasks_only(shared: Jedi, clock: Manua
         assert tasks.get_task(tx, users).status == "running"
 
 
+@on_both_databases
+def test_several_agents_together_keep_the_limit(shared: Jedi) -> None:
+    """Each knew only what it had made itself since the jobs were counted."""
+    set_number(shared, QUEUED_MIN.key, 6)
+    set_number(shared, QUEUED_PER_RUNNING.key, 0.0)
+    shared.count_jobs()
+    for _ in range(3):
+        ready(shared)
+    agents = [JobGenerator(shared.context) for _ in range(3)]
+    for agent in agents:
+        agent.tasks_per_round = 1
+        agent.run_once()
+    assert at_shares(shared) == {"analysis": 6}
+
+
 @pytest.mark.parametrize(
     ("queued", "running", "room"),
     [
