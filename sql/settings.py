@@ -156,15 +156,25 @@ def set_value(
         raise BadSettings("a setting", [Fault("type", f"{kind!r} is no type", f"one of {', '.join(_KINDS)}")])
     _parse(f"settings {app}/{component}/{key}", kind, value)
     where = _is(app, component, key, vo)
-    old = tx.execute(sa.select(settings.c.value, settings.c.descr).where(*where).with_for_update()).first()
+    there = sa.select(settings.c.value, settings.c.descr).where(*where).with_for_update()
     values = {"value": value, "type": kind, "modified_at": now}
-    if old is None:
-        name = {"app": app, "component": component, "key": key, "vo": vo}
-        tx.execute(sa.insert(settings).values(**name, **values, descr=descr or ""))
-    else:
+    old = tx.execute(there).first()
+    if old is None and not _enter(tx, {"app": app, "component": component, "key": key, "vo": vo, **values}, descr):
+        old = tx.execute(there).first()  # somebody else has entered it just now
+    if old is not None:
         told = old.descr if descr is None else descr
         tx.execute(sa.update(settings).where(*where).values(**values, descr=told))
     _note(tx, (app, component, key, vo), old.value if old else None, value, by, now, descr)
+
+
+def _enter(tx: sa.Connection, row: dict[str, Any], descr: str | None) -> bool:
+    """Enter a setting; returns whether it was not there."""
+    try:
+        with tx.begin_nested():
+            tx.execute(sa.insert(settings).values(**row, descr=descr or ""))
+    except sa.exc.IntegrityError:
+        return False
+    return True
 
 
 def unset_value(

@@ -88,20 +88,29 @@ def set_shares(tx: sa.Connection, shares: Iterable[Share]) -> Tree:
     ]
     if faults:
         raise Invalid("the global shares", faults)
+    _hold(tx)
     tx.execute(sa.delete(global_shares))
     if grown.shares:
         tx.execute(sa.insert(global_shares), [_row(share) for share in grown.shares.values()])
     return grown
 
 
+def _hold(tx: sa.Connection) -> None:
+    """Let nobody else change the shares before this transaction ends: each edit is made of what is there."""
+    if tx.dialect.name == "postgresql":
+        tx.execute(sa.text("LOCK TABLE global_shares IN SHARE ROW EXCLUSIVE MODE"))
+
+
 def set_share(tx: sa.Connection, share: Share) -> Tree:
     """Enter a global share or replace it; raises `Invalid` when the tree would be none."""
+    _hold(tx)
     others = [one for one in tree(tx).shares.values() if one.name != share.name]
     return set_shares(tx, [*others, share])
 
 
 def remove_share(tx: sa.Connection, name: str) -> Tree:
     """Remove a global share; raises `NotFound`, and `Invalid` when others are under it."""
+    _hold(tx)
     have = tree(tx)
     if name not in have.shares:
         raise NotFound(f"there is no share {name}", hint="`bamboo share list` shows what there is")

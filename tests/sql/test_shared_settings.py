@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -99,3 +100,24 @@ def test_how_long_it_keeps_them_is_a_setting_too(
     put("5")
     clock.advance(hours=1)
     assert numbers()(limit) == after_an_hour
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_two_may_enter_a_setting_at_once(engine: sa.Engine, clock: ManualClock) -> None:
+    together, done = threading.Barrier(2), list[str]()
+
+    def _put(value: str) -> None:
+        with engine.begin() as tx:
+            tx.execute(sa.select(1))
+            together.wait()
+            settings.set_value(tx, "jobbroker", "LIMIT", "jedi", value, kind="int", now=clock())
+        done.append(value)
+
+    threads = [threading.Thread(target=_put, args=(value,)) for value in "12"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (sorted(done), str(get(engine))) == (["1", "2"], done[-1])
+    with engine.connect() as tx:
+        assert [line.new_value for line in settings.history(tx)] == done[::-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -144,3 +145,26 @@ def test_when_leases_were_last_taken(engine: sa.Engine, clock: ManualClock) -> N
     with engine.begin() as tx:
         leases.acquire(tx, "a", "me", until=clock(), now=clock())
         assert leases.last_runs(tx, ["a", "b"]) == {"a": clock()}
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_two_who_edit_shares_at_once_lose_nothing(engine: sa.Engine) -> None:
+    """Each edit replaces the table by what its author saw of it."""
+    with engine.begin() as tx:
+        shares.set_shares(tx, [Share("X", None, 50), Share("Y", None, 50, 1)])
+    together = threading.Barrier(2)
+
+    def _edit(change: Callable[[sa.Connection], object]) -> None:
+        with engine.begin() as tx:
+            shares.tree(tx)
+            together.wait()
+            change(tx)
+
+    edits = [lambda tx: shares.set_share(tx, Share("A", None, 10, 2)), lambda tx: shares.remove_share(tx, "Y")]
+    threads = [threading.Thread(target=_edit, args=(edit,)) for edit in edits]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with engine.connect() as tx:
+        assert sorted(shares.tree(tx).shares) == ["A", "X"]
