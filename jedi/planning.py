@@ -70,11 +70,10 @@ def effects(
             was, _ = _fits(ask, one.task, before.get(name))
             fits, why = _fits(ask, one.task, after.get(name))
             effect = Effect(name, one.task.jeditaskid, n_files_left=one.n_files_left, why=why)
-            if was and not fits:
-                found.tasks_out.append(effect)
-                lost = True
-            elif fits and not was:
-                found.tasks_in.append(effect)
+            if one.n_files_left:  # else it makes no more jobs, and only those that wait are told of
+                lost = lost or (was and not fits)
+                found.tasks_out += [effect] if was and not fits else []
+                found.tasks_in += [effect] if fits and not was else []
             found.jobs_out += _jobs_out(ask, one, before.get(name), after.get(name))
         if lost and not ask(one.task, list(after.values())).chosen:
             found.stranded.append(Effect("", one.task.jeditaskid, n_files_left=one.n_files_left))

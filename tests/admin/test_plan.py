@@ -113,6 +113,15 @@ def test_the_broker_that_was_asked_is_told(bamboo: Callable[..., str], tmp_path:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_tasks_without_inputs_left_are_not_told_of(bamboo: Callable[..., str], world: World) -> None:
+    """They have jobs that wait, and make no others."""
+    world.generate(9)
+    found = planned(bamboo("plan", "queue", "Q", "status=offline", "--json"))
+    assert sum(out["n_jobs"] for out in found["jobs_out"]) == 5
+    assert (found["tasks_out"], found["stranded"]) == ([], [])
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_what_an_import_would_do(
     bamboo: Callable[..., str], world: World, engine: sa.Engine, document: Callable[..., Path]
 ) -> None:
