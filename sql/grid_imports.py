@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.grid_documents import Grid, GridKind, storage_address
-from . import grid_sources, queue_history
+from . import grid_sources, queue_history, tasks
 from .imports import Import, Swapped, refuse_a_loss
 from .link_imports import swap_closeness, swap_network
 from .queue_values import Layers, differences
@@ -90,6 +90,8 @@ def _swap_queues(tx: sa.Connection, documents: Mapping[str, Mapping[str, Any]], 
         tx.execute(sa.insert(queues), new)
     _update_all(tx, queues, "queue", old)
     queue_history.record(tx, entries)
+    if entries:
+        tasks.wake(tx, now=how.now)
     return done
 
 

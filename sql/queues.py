@@ -14,7 +14,7 @@ from ..core.errors import BadState, Fault, Invalid, NotFound
 from ..core.nearby import guess
 from ..core.queue_keys import key_faults, name_fault, slips
 from ..core.states import JOBS
-from . import queue_history
+from . import queue_history, tasks
 from .queue_values import COLUMN_OF_KEY, Layers, differences
 from .tables import jobs, queues, resource_types, sites, storages
 
@@ -65,7 +65,7 @@ def set_queue(
 ) -> bool:
     """Enter a queue or set some of its attributes by hand, named as in PanDA's queue document; raises `Invalid`.
 
-    Returns whether it is new.
+    Returns whether it is new. Tasks for which no queue was found are looked at again at once.
 
     What is set by hand wins over what is imported (`queue_values`) until it is given back: `unset` names such keys.
     """
@@ -84,6 +84,7 @@ def set_queue(
     if changed != ({}, {}):
         what = ("released" if unset and not attributes else "set") if known else "entered"
         queue_history.record(tx, [queue_history.entry(queue, what, changed, actor=actor, now=now)])
+        tasks.wake(tx, now=now)
     return known is None
 
 

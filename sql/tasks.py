@@ -18,6 +18,8 @@ from .tables import task_events, task_params, tasks
 
 #: States that a task leaves to the state it had before.
 SUSPENDED = (TaskState.PENDING, TaskState.THROTTLED, TaskState.PAUSED)
+#: What the reason of a task begins with that waits since no queue takes its jobs.
+NO_QUEUE = "no queue fits"
 #: A task whose holders died this often is put aside, so that it cannot take the agents down one after the other.
 POISON_AFTER = 3
 
@@ -231,6 +233,18 @@ def move_task(
 def update_task(tx: sa.Connection, jeditaskid: int, **values: Any) -> None:
     """Set columns of a task other than its state."""
     tx.execute(sa.update(tasks).where(tasks.c.jeditaskid == jeditaskid).values(values))
+
+
+def wake(tx: sa.Connection, *, now: datetime) -> int:
+    """Have tasks looked at again at once that wait since no queue took them: a queue has changed. Returns how many.
+
+    Those that somebody else holds at this moment are passed over.
+    """
+    waiting = sa.select(tasks.c.jeditaskid).where(
+        tasks.c.status == TaskState.PENDING, tasks.c.next_round_at > now, tasks.c.error_dialog.startswith(NO_QUEUE)
+    )
+    free = sa.select(skip_locked(waiting).cte("waiting").c.jeditaskid)
+    return tx.execute(sa.update(tasks).where(tasks.c.jeditaskid.in_(free)).values(next_round_at=now)).rowcount
 
 
 def take_serials(tx: sa.Connection, jeditaskid: int, n: int) -> int:

@@ -112,7 +112,7 @@ class JobGenerator(TaskAgent):
             return self._hold_back(held, TaskState.THROTTLED, "throttled", {"throttle": throttle.why, **why}, until)
         if not plan.queues:
             until = now + timedelta(seconds=choice.retry_seconds or RETRY_SECONDS)
-            return self._hold_back(held, TaskState.PENDING, "no queue fits", choice.why(), until)
+            return self._hold_back(held, TaskState.PENDING, tasks.NO_QUEUE, choice.why(), until)
         if plan.scouts_left is not None:
             plan.left = min(plan.left, plan.scouts_left)
             if plan.left <= 0 and held.status is not TaskState.SCOUTING:

@@ -153,7 +153,11 @@ class TaskCommando:
     def _retry_active(self, tx: sa.Connection, task: sa.Row[Any], command: sa.Row[Any]) -> str:
         """A task that is not over goes on; what has failed so far gets all its attempts again."""
         self._change_parameters(tx, task, command)
-        return f"{self._free_failed(tx, task.jeditaskid)} inputs that had failed are tried again"
+        said = f"{self._free_failed(tx, task.jeditaskid)} inputs that had failed are tried again"
+        if task.status != TaskState.PENDING or task.next_round_at is None:
+            return said
+        tasks.update_task(tx, task.jeditaskid, next_round_at=self.context.clock())
+        return f"it is not left alone any longer; {said}"
 
     def _increase_attempts(self, tx: sa.Connection, task: sa.Row[Any], command: sa.Row[Any]) -> str:
         increase = int(command.parameters["increase"])

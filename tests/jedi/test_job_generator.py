@@ -148,6 +148,26 @@ def test_a_task_that_was_throttled_first_has_its_start_noted(
     assert (jedi.task().status, jedi.task().started_at) == ("running", clock())
 
 
+@on_both_databases
+def test_a_queue_that_changes_wakes_the_tasks_that_no_queue_took(jedi: Jedi) -> None:
+    jedi.queue(status="offline")
+    ready(jedi, 1)
+    jedi.run(JobGenerator)
+    assert (jedi.task().status, jedi.run(JobGenerator)) == ("pending", [Round()])
+    jedi.queue(status="online")
+    assert jedi.run(JobGenerator) == [Round(done=1)]
+    assert jedi.task().status == "running"
+
+
+def test_a_retry_wakes_a_task_that_is_left_alone(jedi: Jedi) -> None:
+    ready(jedi, 1)
+    jedi.run(JobGenerator)
+    until = jedi.task().next_round_at
+    assert jedi.command("retry").answer.startswith("it is not left alone any longer")
+    assert jedi.run(JobGenerator) == [Round(done=1)]
+    assert jedi.task().next_round_at == until  # it was looked at, and there still is no queue
+
+
 def test_queues_share_the_jobs(make_jedi: Callable[..., Jedi]) -> None:
     jedi = make_jedi(jobgen={"jobs_per_transaction": 2})
     for name in "ABC":
