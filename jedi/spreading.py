@@ -12,7 +12,7 @@ LEAST_JOBS = tunable(
     "SPREAD_LEAST_JOBS",
     50,
     unit="jobs",
-    source="our choice: each queue of a round is a transaction, and with 20 jobs for each generation takes twice the CPU",
+    source="our choice: each queue of a round is a transaction; with 20 jobs in each, generation takes twice the CPU",
     help="that a queue gets in a round, or none, unless there are no more jobs; the best queue gets them then.",
     least=1,
 )

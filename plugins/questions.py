@@ -94,8 +94,8 @@ def read_question(tx: sa.Connection, row: sa.Row[Any], *, now: datetime, whole: 
     scouts = scouting(tx, row, task, master, grid.numbers)
     if scouts.left is not None:
         grid = replace(grid, work=Work.SCOUT)
+    (needsid, _), *others = turns
     then: Question | None = None
-    for needsid, needs in reversed(turns):
-        then = Question(raised(from_row(TaskView, row), needs), known, grid, needsid, scouts, then)
-    assert then is not None  # there is always one
-    return then
+    for other, needs in reversed(others):
+        then = Question(raised(from_row(TaskView, row), needs), known, grid, other, scouts, then)
+    return Question(task, known, grid, needsid, scouts, then)

@@ -19,7 +19,7 @@ _KEYS = ("queue", "gshare", "resource_type", "prod_source_label", "status")
 def replace(tx: sa.Connection, *, now: datetime) -> None:
     """Replace all counts by those of the live jobs; readers see the old counts or the new ones, never a mixture.
 
-    What servers gave to pilots before is in the new counts, and forgotten. On PostgreSQL nobody enters jobs in the counts
+    What servers gave to pilots before is in the new counts, and forgotten. On PostgreSQL nobody adds jobs to the counts
     meanwhile (`add`), so that each job is counted once.
     """
     if tx.dialect.name == "postgresql":
@@ -38,7 +38,9 @@ def replace(tx: sa.Connection, *, now: datetime) -> None:
     tx.execute(sa.delete(given_cores).where(given_cores.c.counted_at < now))
 
 
-def add(tx: sa.Connection, some: Sequence[NewJob], *, status: JobState, work_queue_id: int | None, now: datetime) -> None:
+def add(
+    tx: sa.Connection, some: Sequence[NewJob], *, status: JobState, work_queue_id: int | None, now: datetime
+) -> None:
     """Enter new jobs in the counts, so that whoever looks at these before the next count knows of them.
 
     Call it last in a transaction: it holds the counts of that queue.

@@ -268,14 +268,15 @@ def times_sent(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, int]:
         statement = sa.select(job_events.c.pandaid, sa.func.count()).where(
             job_events.c.pandaid.in_(some), job_events.c.new_status == JobState.SENT
         )
-        found.update({pandaid: n for pandaid, n in tx.execute(statement.group_by(job_events.c.pandaid))})
+        found.update((pandaid, n) for pandaid, n in tx.execute(statement.group_by(job_events.c.pandaid)))
     return found
 
 
 def newest(tx: sa.Connection, *conditions: sa.ColumnElement[bool], n: int) -> int | None:
     """The id from which on `n` jobs meet the conditions, or all if they are fewer; None if there are none."""
     statement = sa.select(jobs.c.pandaid).where(*conditions).order_by(jobs.c.pandaid.desc()).limit(n)
-    return tx.scalar(sa.select(sa.func.min(statement.subquery().c.pandaid)))
+    first = tx.scalar(sa.select(sa.func.min(statement.subquery().c.pandaid)))
+    return None if first is None else int(first)
 
 
 def tasks_of(tx: sa.Connection, *conditions: sa.ColumnElement[bool], limit: int) -> list[int]:

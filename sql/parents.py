@@ -24,8 +24,8 @@ def goes_on() -> sa.ColumnElement[bool]:
 def may_be_fed(now: datetime) -> sa.ColumnElement[bool]:
     """The condition that inputs of a task are to be looked up: for the first time, or because its parent makes more.
 
-    A task that only waits for its parent (it is `pending` without a time) is left alone until that is over. One that was
-    at work and is `pending`, after a lookup that failed or without a queue, goes on to be fed.
+    A task that only waits for its parent (it is `pending` without a time) is left alone until that is over. One that
+    was at work and is `pending`, after a lookup that failed or without a queue, goes on to be fed.
     """
     first = sa.or_(
         tasks.c.status == TaskState.DEFINED,

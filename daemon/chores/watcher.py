@@ -160,7 +160,7 @@ class Watcher:
         files.follow_attempts(tx, [job.pandaid for job in moved])
         self.report.activated += len(moved)
         given_up = [row for row in sent if row not in unspoken]
-        self._end(tx, given_up, ask, JobState.FAILED, lambda job: (LOST_HEARTBEAT, _never_spoken_of(n_sent[job.pandaid])))
+        self._end(tx, given_up, ask, JobState.FAILED, lambda job: _never_spoken_of(n_sent[job.pandaid]))
         self._end(tx, [row for row in lost if row not in sent], ask, JobState.FAILED, lost_heartbeat)
 
     def _is_lost(self, tx: sa.Connection, job: Any, now: datetime) -> bool:
@@ -252,8 +252,8 @@ def lost_heartbeat(job: Any) -> tuple[JobError, str]:
     return LOST_HEARTBEAT, f"lost heartbeat: the last one came at {last_heard(job):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _never_spoken_of(n: int) -> str:
-    return f"lost heartbeat: {n} pilots took it, and none ever spoke of it"
+def _never_spoken_of(n: int) -> tuple[JobError, str]:
+    return LOST_HEARTBEAT, f"lost heartbeat: {n} pilots took it, and none ever spoke of it"
 
 
 def last_heard(job: Any) -> datetime:

@@ -9,12 +9,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ...core.errors import NotFound
+from ...core.errors import Fault, Invalid, NotFound
 from ...core.states import JOBS, LEASED, QUEUED, JobState
 from ...core.why import Step, Why
 from ...plugins.manager import Plugins
 from ...plugins.questions import read_question
-from ...plugins.what_if import changed, parse
+from ...plugins.what_if import Edit, changed, parse
 from ...sql import claim_gates, decisions, job_queries, shares
 from ...sql import tasks as tasks_sql
 from ..task_rows import job_errors
@@ -28,18 +28,28 @@ def why_job(tx: sa.Connection, plugins: Plugins, pandaid: int, tried: Sequence[s
     """
     job = job_queries.find_job(tx, pandaid)
     edits = parse(tried, {job.queue})
+    _check(edits, job)
     steps = [_state(job)]
     if job.status in QUEUED:
         n_before = claim_gates.jobs_before(tx, job)
         says = f"{n_before} jobs of its share are taken before it at {job.queue} (priority {job.current_priority})"
         steps += [Step("priority", says), *share_step(shares.order_of(tx), job.gshare)]
-        steps.append(dispatch_step(tx, job.queue, now, claim_gates.one_job(pandaid)))
+        steps.append(dispatch_step(tx, job.queue, now, claim_gates.one_job(pandaid), edits=edits))
     if job.status in QUEUED or edits:
         question = changed(_question(tx, job, now), edits)
         step = broker_step(plugins, question)
         steps.append(replace(step, who="queue limits", says=_fits(job.queue, step)))
     about = [row for row in decisions.of_task(tx, job.jeditaskid) if row.pandaid == pandaid]
     return Why(f"job {pandaid}", job.status, [*steps, *recorded_steps(about, len(about))], tuple(tried))
+
+
+def _check(edits: Sequence[Edit], job: sa.Row[Any]) -> None:
+    """Raise `Invalid` for changes of the task: a job that is made keeps what it asks for."""
+    hint = f"ask `bamboo why task:{job.jeditaskid} --if ...` about the jobs that are not made yet"
+    what = "a job that is made keeps what it asks for"
+    faults = [Fault(edit.typed or edit.key, what, hint) for edit in edits if edit.noun == "task"]
+    if faults:
+        raise Invalid("the changes to try", faults)
 
 
 def _state(job: sa.Row[Any]) -> Step:

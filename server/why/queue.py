@@ -14,9 +14,9 @@ from ...core.tunables import tunable
 from ...core.why import Step, Why
 from ...plugins.manager import Plugins
 from ...plugins.questions import read_question
-from ...plugins.what_if import changed, parse
+from ...plugins.what_if import Edit, changed, parse
 from ...sql import open_work, queues, settings
-from .steps import dispatch_step
+from .steps import dispatch_step, standing
 
 ASKED_TASKS = tunable(
     "pandaserver",
@@ -34,21 +34,21 @@ def why_queue(tx: sa.Connection, plugins: Plugins, name: str, tried: Sequence[st
 
     Raises `NotFound`, and `Invalid` for changes that cannot be made.
     """
-    row = queues.get_queue(tx, name)
+    edits = parse(tried, queues.names(tx) if tried else None)
+    status, state = standing(tx, name, edits)
     counts = queues.job_counts(tx).get(name, {})
     told = ", ".join(f"{n} {status}" for status, n in counts.items()) or "none"
-    online = row.status == "online" and row.state == "ACTIVE"
-    steps = [Step("status", f"{row.status}, {row.state}; jobs: {told}", online)]
-    steps += [_brokers(tx, plugins, name, tried, now), dispatch_step(tx, name, now)]
-    return Why(f"queue {name}", row.status, steps, tuple(tried))
+    online = status == "online" and state == "ACTIVE"
+    steps = [Step("status", f"{status}, {state}; jobs: {told}", online)]
+    steps += [_brokers(tx, plugins, name, edits, now), dispatch_step(tx, name, now, edits=edits)]
+    return Why(f"queue {name}", status, steps, tuple(tried))
 
 
-def _brokers(tx: sa.Connection, plugins: Plugins, name: str, tried: Sequence[str], now: datetime) -> Step:
+def _brokers(tx: sa.Connection, plugins: Plugins, name: str, edits: Sequence[Edit], now: datetime) -> Step:
     """For how many tasks with inputs left the queue is chosen, and which gates keep it from the others.
 
     Each task has one gate that stops this queue; `passed over` are tasks that it fits, for which others weigh more.
     """
-    edits = parse(tried, queues.names(tx) if tried else None)
     most = max(1, settings.numbers(tx)(ASKED_TASKS))
     rows = open_work.tasks_with_inputs(tx, limit=most + 1)
     taken: list[int] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,8 @@ from ...core.states import StateTable
 from ...core.why import Step
 from ...plugins.manager import Plugins
 from ...plugins.questions import Question, read_nucleus_question
-from ...sql import claim_gates, decisions, leases, settings, shares
+from ...plugins.what_if import Edit
+from ...sql import claim_gates, decisions, leases, queues, settings, shares
 from ...sql import grid as grid_sql
 from ..unserved import ACTOR, claim_of
 
@@ -100,8 +102,32 @@ def share_step(turns: Turns | None, gshare: str) -> list[Step]:
     return [Step("share order", says, passes, more={"order": turns.why()["order"]})]
 
 
-def dispatch_step(tx: sa.Connection, queue: str, now: datetime, *of: sa.ColumnElement[bool]) -> Step:
-    """Whether the pilot that last found nothing at a queue would get work now; `of` limits which jobs are meant."""
+def standing(tx: sa.Connection, queue: str, edits: Sequence[Edit] = ()) -> tuple[str, str]:
+    """The status and the state of a queue, as they are or as somebody tries them."""
+    row = queues.get_queue(tx, queue)
+    mine = {edit.key: str(edit.value) for edit in edits if edit.noun == "queue" and edit.queue in ("", queue)}
+    return mine.get("status", row.status), mine.get("state", row.state)
+
+
+def dispatch_step(
+    tx: sa.Connection, queue: str, now: datetime, *of: sa.ColumnElement[bool], edits: Sequence[Edit] = ()
+) -> Step:
+    """Whether the pilot that last found nothing at a queue would get work now; `of` limits which jobs are meant.
+
+    A queue that is offline gets no pilots: whoever starts them reads that, and the claim does not ask for it.
+    """
+    status, state = standing(tx, queue, edits)
+    if status == "offline" or state != "ACTIVE":
+        says = f"{queue} is {status}, {state}: no pilots are sent to it"
+        change = "; ".join(
+            word
+            for word, is_so in (
+                (f"set its status from {status} to online", status == "offline"),
+                (f"set its state from {state} to ACTIVE", state != "ACTIVE"),
+            )
+            if is_so
+        )
+        return Step("dispatcher", says, False, [GateCount("gets pilots", 1, 0, queue, change)], {"queue": queue})
     activity = next((one for one in grid_sql.activities(tx) if one.queue == queue), None)
     seen = activity.last_pilot_at if activity else None
     if seen is None:

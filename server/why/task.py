@@ -16,6 +16,7 @@ from ...plugins.questions import read_question
 from ...plugins.what_if import changed, parse
 from ...sql import claim_gates, datasets, decisions, queues, scouts, shares
 from ...sql import tasks as tasks_sql
+from .standing_still import asleep, library_step, parent_step
 from .steps import broker_step, dispatch_step, nucleus_step, recorded_steps, share_step, state_step, throttle_steps
 
 #: Queues whose pilots are told of, those with most of the task's waiting jobs first.
@@ -24,6 +25,8 @@ SHOWN_DECISIONS = 5
 _T = TaskState
 #: States in which no agent brings a task further: somebody has to do something, or it is over without its outputs.
 STOPPED = frozenset({_T.PAUSED, _T.EXHAUSTED, _T.ABORTING, _T.ABORTED, _T.TOBROKEN, _T.BROKEN, _T.FAILED})
+#: States in which no more jobs are made of inputs, whatever is left.
+NO_NEW_JOBS = frozenset({_T.PASSED, _T.PREPARED, _T.FINISHING, _T.ABORTING, _T.TOBROKEN})
 
 
 def why_task(tx: sa.Connection, plugins: Plugins, jeditaskid: int, tried: Sequence[str], *, now: datetime) -> Why:
@@ -34,24 +37,26 @@ def why_task(tx: sa.Connection, plugins: Plugins, jeditaskid: int, tried: Sequen
     row = tasks_sql.get_task(tx, jeditaskid)
     edits = parse(tried, queues.names(tx) if tried else None)
     is_over = row.status in TASKS.final
-    steps = [_state(row, now)]
+    steps = [_state(row, now), *parent_step(tx, row)]
     if row.status == TaskState.ASSIGNING:
         steps.append(nucleus_step(tx, plugins, row, now))
     if not is_over or edits:
         inputs, n_ready = _inputs(tx, row)
-        steps += [inputs, *_scouts(tx, row)]
-        if n_ready or edits:
+        steps += [inputs, *_scouts(tx, row), *library_step(tx, row)]
+        if edits or (n_ready and row.status not in NO_NEW_JOBS):
             question = changed(read_question(tx, row, now=now, whole=bool(edits)), edits)
             steps += throttle_steps(tx, plugins, question, row.work_queue_id, now)
             steps.append(broker_step(plugins, question))
     if row.error_dialog and all(step.passes for step in steps[1:]):  # else the one who stops it says it anew
-        steps.insert(1, Step("reason", row.error_dialog))
+        steps.insert(1, Step("reason", row.error_dialog, TaskState(row.status) not in STOPPED))
     if not is_over:
         waiting = claim_gates.waiting_at(tx, jeditaskid)
         if waiting:
             steps += share_step(shares.order_of(tx), row.gshare)
         mine = claim_gates.of_task(jeditaskid)
         steps += [dispatch_step(tx, one.queue, now, mine) for one in waiting[:SHOWN_QUEUES]]
+    if not edits and all(step.passes for step in steps):
+        steps[0] = asleep(steps[0], row, now)
     steps += recorded_steps(decisions.of_task(tx, jeditaskid), SHOWN_DECISIONS)
     return Why(f"task {jeditaskid}", row.status, steps, tuple(tried))
 
@@ -93,6 +98,16 @@ def _inputs(tx: sa.Connection, row: sa.Row[Any]) -> tuple[Step, int]:
     says = f"{master.n_files} files in {master.dataset_name}: {n_ready} for new jobs, {master.n_files_used} in jobs"
     if master.n_files_missing:
         says += f", {master.n_files_missing} missing"
+    passes = n_ready > 0 or master.n_files_used > 0
     if master.status in (InputDatasetState.DEFINED, InputDatasetState.TOUPDATE, InputDatasetState.PENDING):
         says += f"; it is still looked up ({master.status})"
-    return Step("inputs", says, n_ready > 0 or master.n_files_used > 0, gates), n_ready
+        says += f": {row.error_dialog}" if row.error_dialog and not passes else ""
+    if n_ready and row.status in NO_NEW_JOBS:
+        says += f"; no more jobs are made of a {row.status} task"
+    per_job = row.split_rule.get("nFilesPerJob") or 1
+    if 0 < n_ready < per_job and master.status == InputDatasetState.TOUPDATE:
+        missing = per_job - n_ready
+        gates.append(GateCount("enough for a job", n_ready, 0, master.dataset_name, f"{missing} more files"))
+        says += f"; {missing} more for a job of {per_job}, which its parent is to make"
+        return Step("inputs", says, False, gates), 0
+    return Step("inputs", says, passes, gates), n_ready

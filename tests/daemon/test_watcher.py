@@ -396,9 +396,7 @@ def crowded(world: Any, clock: ManualClock, **elsewhere: Any) -> list[int]:
     return list(made)
 
 
-def test_what_is_too_much_at_an_overfull_queue_is_given_back(
-    world: Any, context: Context, clock: ManualClock
-) -> None:
+def test_what_is_too_much_at_an_overfull_queue_is_given_back(world: Any, context: Context, clock: ManualClock) -> None:
     many = crowded(world, clock)
     (other,) = world.generate(1, gshare="simul")
     ahead = world.generate(3, gshare="reco", queue="AHEAD")

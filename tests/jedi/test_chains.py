@@ -189,3 +189,40 @@ def test_what_a_parent_made_before_it_was_killed_is_read(played: Played, waits: 
     played.rounds()
     assert run_all(played, {child: "child"}) == ["child"]
     assert (played.status(parent), played.status(child)) == ("aborted", "done")
+
+
+def test_why_a_child_waits(played: Played) -> None:
+    parent = played.submit(nEvents=3)
+    waits = submit_link(played, "waits", parent, "user.alice.t_x/")
+    grows = submit_link(played, "grows", parent, "user.alice.t_x/", noWaitParent=True, nFilesPerJob=2)
+    played.rounds()
+    played.report(played.claim(1)[0])
+    played.rounds()
+    is_running = f"task {parent} (user.alice.t/) is running"
+    why = played.why(waits)
+    assert (why["stopped_by"], why["parent"]) == ("parent", f"{is_running}: the task waits for its end")
+    why = played.why(grows)
+    assert (why["stopped_by"], why["parent"]) == ("inputs", f"{is_running}: its outputs are read as they are made")
+    assert "1 more for a job of 2, which its parent is to make" in why["inputs"]
+    assert "broker" not in why
+
+
+def test_why_a_task_waits_for_its_input(played: Played) -> None:
+    task = submit_link(played, "early", 0, "user.alice.nothere/", waitInput=1)
+    played.rounds(1)
+    why = played.why(task)
+    assert why["stopped_by"] == "inputs"
+    assert "there is no dataset user.alice.nothere" in why["inputs"]
+
+
+def test_why_a_task_that_finishes_gets_no_more_jobs(played: Played) -> None:
+    task = played.submit()
+    played.rounds()
+    job, *_ = played.claim(2)
+    played.post("task/finish", {"task_id": task, "soft": True})
+    played.rounds(1)
+    played.report(job, "failed")
+    played.rounds()
+    why = played.why(task)
+    assert "1 for new jobs, 2 in jobs; no more jobs are made of a finishing task" in why["inputs"]
+    assert "broker" not in why

@@ -104,6 +104,11 @@ class Played:
             assert datasets.recount(tx, task) == {}
             return str(tasks.get_task(tx, task).status)
 
+    def why(self, task: int) -> dict[str, Any]:
+        answer = self.client.get(f"/api/v1/task/why?task_id={task}", headers={"X-Bamboo-User": "alice"}).json
+        steps = {step["who"]: step["says"] for step in answer["data"]["steps"]}
+        return {**steps, "stopped_by": answer["data"]["stopped_by"]}
+
     def lfns(self, dataset: str) -> list[str]:
         with self.engine.connect() as tx:
             return [row.lfn for row in catalogue.list_files(tx, catalogue.dataset_id(tx, dataset))]
@@ -136,6 +141,8 @@ def test_the_library_is_built_first_and_every_job_gets_it(played: Played) -> Non
     assert build["prodSourceLabel"] == "panda"
     played.rounds(1)
     assert played.claim() == []
+    why = played.why(task)
+    assert (why["stopped_by"], why["library"]) == ("library", "it is being built at Q")
     played.report(build)
     played.rounds()
     jobs = played.claim()

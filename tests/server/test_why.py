@@ -246,3 +246,40 @@ def test_more_jobs_wait_for_the_scouts(api: Any, full: FullWorld, engine: sa.Eng
     with engine.begin() as tx:
         tx.execute(sa.update(t.tasks).values(status="running", optimisation_stage=1))
     assert "scouts" not in steps(api.get("task/why", task_id=full.jeditaskid))
+
+
+def test_a_task_that_is_left_alone_says_until_when(
+    api: Any, full: FullWorld, engine: sa.Engine, clock: ManualClock
+) -> None:
+    """Nobody stops it, but nobody looks at it either."""
+    until = clock() + timedelta(hours=1)
+    with engine.begin() as tx:
+        queues.set_queue(tx, "Q", {"maxrss": 8000}, now=clock())
+        tx.execute(sa.delete(t.job_files))
+        tx.execute(sa.update(t.jobs).values(status="cancelled"))
+        tx.execute(sa.update(t.tasks).values(status="pending", old_status="running", next_round_at=until))
+    answer = api.get("task/why", task_id=full.jeditaskid)
+    assert answer["data"]["stopped_by"] == "state"
+    assert steps(answer)["state"]["says"].startswith(f"pending until {until:%Y-%m-%d %H:%M:%S} UTC")
+    tried = api.get("task/why", task_id=full.jeditaskid, changes=json.dumps(["memory=1"]))
+    assert tried["data"]["stopped_by"] is None
+
+
+def test_changes_are_tried_by_every_step_or_refused(api: Any, full: FullWorld, clock: ManualClock) -> None:
+    api.post("pilot/acquire_jobs", {"site_name": "P"})
+    found = steps(api.get("queue/why", queue="P"))
+    assert (found["status"]["passes"], found["dispatcher"]["says"]) == (
+        False,
+        "P is offline, ACTIVE: no pilots are sent to it",
+    )
+    answer = api.get("queue/why", queue="P", changes=json.dumps(["status=online"]))
+    found = steps(answer)
+    assert (answer["data"]["status"], found["status"]["says"]) == ("online", "online, ACTIVE; jobs: none")
+    assert "no pilots are sent" not in found["dispatcher"]["says"]
+    job = min(full.jobs())
+    with full.engine.begin() as tx:
+        queues.set_queue(tx, "Q", {"status": "offline"}, now=clock())
+    assert not steps(api.get("job/why", job_id=job))["dispatcher"]["passes"]
+    refused = api.get("job/why", job_id=job, changes=json.dumps(["memory=2000"]))
+    assert not refused["success"]
+    assert "a job that is made keeps what it asks for" in refused["message"]

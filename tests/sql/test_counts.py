@@ -37,7 +37,7 @@ def test_jobs_that_are_made_are_added_to_the_counts(engine: sa.Engine, clock: Ma
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 def test_counting_and_adding_at_once_get_in_nobodys_way(engine: sa.Engine, clock: ManualClock) -> None:
-    together, failed = threading.Barrier(3), []
+    together, failed = threading.Barrier(3), list[Exception]()
 
     def _run(work: Any) -> None:
         together.wait()
@@ -51,8 +51,10 @@ def test_counting_and_adding_at_once_get_in_nobodys_way(engine: sa.Engine, clock
         with engine.begin() as tx:
             counts.replace(tx, now=clock())
 
-    works = [_count, lambda n: add(engine, clock, 1, queue=f"Q{n % 3}"), lambda n: add(engine, clock, 1, queue=f"Q{n % 3}")]
-    threads = [threading.Thread(target=_run, args=(work,)) for work in works]
+    def _add(n: int) -> None:
+        add(engine, clock, 1, queue=f"Q{n % 3}")
+
+    threads = [threading.Thread(target=_run, args=(work,)) for work in (_count, _add, _add)]
     for thread in threads:
         thread.start()
     for thread in threads:
