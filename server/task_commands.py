@@ -46,7 +46,7 @@ VERBS = {
         "retry",
         # An active task goes on with more attempts for what has failed: PanDA's code 5 (client protocol 6.4).
         frozenset(TASKS.sources(_T.TORETRY)) | {_T.RUNNING, _T.SCOUTING, _T.PENDING},
-        "its unsuccessful inputs will be tried again",
+        "its unsuccessful inputs will be tried again, and it is looked at at once if it is pending",
     ),
     "reload_input": Verb(
         "incexec", frozenset(TASKS.sources(_T.TOINCEXEC)), "its input datasets will be looked up again"

@@ -77,10 +77,12 @@ def test_without_a_queue_it_waits_for_an_hour_and_says_what_would_help(productio
     production.run(JobGenerator)
     assert production.task().status == "pending"
     assert "SHUT; to pass: set its status from offline to online" in production.task().error_dialog
-    production.queue("SHUT", status="online")
     clock.advance(minutes=59)
     assert production.run(JobGenerator) == [Round()]
     clock.advance(minutes=1)
+    assert production.run(JobGenerator) == [Round(done=1)]
+    assert production.task().status == "pending"
+    production.queue("SHUT", status="online")  # which wakes it
     assert production.run(JobGenerator) == [Round(done=1)]
     assert production.task().status == "running"
 
