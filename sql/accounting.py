@@ -16,8 +16,8 @@ import sqlalchemy as sa
 
 from ..core.job_errors import NOT_MERGED
 from ..core.states import LEASED, InputFileState, JobState, OutputFileState
+from . import bulk, event_booking, merging, retries
 from . import datasets as datasets_sql
-from . import event_booking, merging, retries
 from .jobs import JobRef, batches, move_jobs, ref
 from .retries import Bookings, Retry
 from .tables import INPUT_TYPES, datasets, files, job_files, job_reports, jobs
@@ -88,7 +88,7 @@ def job_files_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, list[s
             )
             .join(datasets, datasets.c.datasetid == job_files.c.datasetid)
             .outerjoin(files, files.c.fileid == job_files.c.fileid)
-            .where(job_files.c.pandaid.in_(some))
+            .where(bulk.among(tx, job_files.c.pandaid, some))
             .order_by(job_files.c.row_id)
         )
         for row in tx.execute(statement):
@@ -107,7 +107,9 @@ def reports_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, dict[str
     """The output reports of jobs: {pandaid: {lfn: {guid, fsize, adler32, surl, endpoint}}}."""
     found: dict[int, dict[str, Any]] = {}
     for some in batches(pandaids):
-        statement = sa.select(job_reports.c.pandaid, job_reports.c.output_report).where(job_reports.c.pandaid.in_(some))
+        statement = sa.select(job_reports.c.pandaid, job_reports.c.output_report).where(
+            bulk.among(tx, job_reports.c.pandaid, some)
+        )
         found.update({row.pandaid: row.output_report or {} for row in tx.execute(statement)})
     return found
 
@@ -216,7 +218,7 @@ def _alike(endings: Sequence[Ending]) -> dict[tuple[Any, ...], list[Ending]]:
 def _book_outputs(tx: sa.Connection, booked: Sequence[Ending], counts: dict[int, dict[str, int]]) -> None:
     _enter_made(tx, booked, counts)
     for some in batches([ending.job.pandaid for ending in booked]):
-        not_made = _outputs_in(some, OutputFileState.RUNNING).values(status=OutputFileState.FAILED)
+        not_made = _outputs_in(tx, some, OutputFileState.RUNNING).values(status=OutputFileState.FAILED)
         for (datasetid,) in tx.execute(not_made.returning(job_files.c.datasetid)):
             counts[datasetid]["n_files_failed"] += 1
     for end, counter in ((OutputFileState.FINISHED, "n_files_finished"), (OutputFileState.FAILED, "n_files_failed")):
@@ -227,15 +229,17 @@ def _book_outputs(tx: sa.Connection, booked: Sequence[Ending], counts: dict[int,
             and (ending.to is JobState.FINISHED) == (end is OutputFileState.FINISHED)
         ]
         for some in batches(merged):
-            ended = _outputs_in(some, OutputFileState.PREPARED, OutputFileState.MERGING).values(status=end)
+            ended = _outputs_in(tx, some, OutputFileState.PREPARED, OutputFileState.MERGING).values(status=end)
             for (datasetid,) in tx.execute(ended.returning(job_files.c.datasetid)):
                 counts[datasetid][counter] += 1
 
 
-def _outputs_in(pandaids: Sequence[int], *states: OutputFileState) -> sa.Update:
+def _outputs_in(tx: sa.Connection, pandaids: Sequence[int], *states: OutputFileState) -> sa.Update:
     """An update of the outputs of jobs that are in the given states."""
     return sa.update(job_files).where(
-        job_files.c.pandaid.in_(pandaids), job_files.c.type.not_in(INPUT_TYPES), job_files.c.status.in_(states)
+        bulk.among(tx, job_files.c.pandaid, pandaids),
+        job_files.c.type.not_in(INPUT_TYPES),
+        job_files.c.status.in_(states),
     )
 
 
@@ -248,12 +252,10 @@ def _enter_made(tx: sa.Connection, booked: Sequence[Ending], counts: dict[int, d
             if not waits:
                 counts[file.datasetid]["n_files_finished"] += 1
             counts[file.datasetid]["size_bytes"] += file.size_bytes
-            values = {f"the_{name}": getattr(file, name) for name in _MADE}
+            values = {name: getattr(file, name) for name in _MADE}
             status = OutputFileState.PREPARED if waits else OutputFileState.FINISHED
-            rows.append({**values, "the_row": file.row_id, "the_status": status})
-    if rows:
-        values = {name: sa.bindparam(f"the_{name}") for name in (*_MADE, "status")}
-        tx.execute(sa.update(job_files).where(job_files.c.row_id == sa.bindparam("the_row")).values(values), rows)
+            rows.append({**values, "row_id": file.row_id, "status": status})
+    bulk.update(tx, job_files, "row_id", rows)
 
 
 #: What is known of a file only once it is made.
@@ -285,7 +287,7 @@ def _book_inputs(
             values: dict[str, Any] = {"status": end, "pandaid": None, **retries.values_of(retry, needsid)}
             if charge:
                 values[charge] = files.c[charge] + 1
-            tx.execute(sa.update(files).where(files.c.fileid.in_(some)).values(values))
+            tx.execute(sa.update(files).where(bulk.among(tx, files.c.fileid, some)).values(values))
     for end in (InputFileState.FINISHED, InputFileState.FAILED):
         ended = [
             pandaid
@@ -295,12 +297,12 @@ def _book_inputs(
         for some in batches(ended):
             tx.execute(
                 sa.update(job_files)
-                .where(job_files.c.pandaid.in_(some), job_files.c.type.in_(INPUT_TYPES))
+                .where(bulk.among(tx, job_files.c.pandaid, some), job_files.c.type.in_(INPUT_TYPES))
                 .values(status=end)
             )
     cut = sa.update(job_files).where(job_files.c.type.in_(INPUT_TYPES), job_files.c.status == InputFileState.FINISHED)
     for some in batches(sorted(partial)):
-        mine = job_files.c.fileid.in_(some), job_files.c.pandaid.in_(list(by_job))
+        mine = bulk.among(tx, job_files.c.fileid, some), bulk.among(tx, job_files.c.pandaid, list(by_job))
         tx.execute(cut.where(*mine).values(status=InputFileState.PARTIAL))
 
 
@@ -325,7 +327,7 @@ def _inputs(tx: sa.Connection, pandaids: Sequence[int]) -> Iterable[Any]:
             )
             .join(job_files, sa.and_(job_files.c.fileid == files.c.fileid, job_files.c.pandaid == files.c.pandaid))
             .join(datasets, datasets.c.datasetid == files.c.datasetid)
-            .where(job_files.c.pandaid.in_(some), files.c.status == InputFileState.RUNNING)
+            .where(bulk.among(tx, job_files.c.pandaid, some), files.c.status == InputFileState.RUNNING)
             .order_by(files.c.fileid)
         )
 

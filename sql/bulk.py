@@ -90,9 +90,24 @@ def _conversion(dialect: sa.Dialect, column: sa.Column[Any]) -> _Convert | None:
     return convert
 
 
-def given(columns: Sequence[sa.Column[Any]]) -> Any:
-    """A table with these columns, whose rows come as one list for each: `as_lists`. PostgreSQL only."""
-    lists = [sa.bindparam(f"all_{column.name}", type_=ARRAY(column.type)) for column in columns]
+def among(tx: sa.Connection, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
+    """The condition that a column has one of these values: one parameter on PostgreSQL, however many they are."""
+    if tx.dialect.name != "postgresql":
+        return column.in_(values)
+    return column == sa.any_(sa.bindparam(None, list(values), type_=ARRAY(column.type)))
+
+
+def given(columns: Sequence[sa.Column[Any]], lists_now: Mapping[str, Any] | None = None) -> Any:
+    """A table with these columns, whose rows come as one list for each: `as_lists`, now or with the execution.
+
+    PostgreSQL only.
+    """
+    names = [f"all_{column.name}" for column in columns]
+    kinds: list[sa.types.TypeEngine[Any]] = [ARRAY(column.type) for column in columns]
+    if lists_now is None:
+        lists = [sa.bindparam(name, type_=kind) for name, kind in zip(names, kinds, strict=True)]
+    else:
+        lists = [sa.bindparam(name, lists_now[name], type_=kind) for name, kind in zip(names, kinds, strict=True)]
     named = [sa.column(column.name, column.type) for column in columns]
     return sa.func.unnest(*lists).table_valued(*named, name="given").render_derived()
 
@@ -115,3 +130,26 @@ def _upsert(table: sa.Table, key: str, names: tuple[str, ...]) -> Any:
     rows = given(columns)
     insert = postgresql.insert(table).from_select(columns, sa.select(*(rows.c[column.name] for column in columns)))
     return insert.on_conflict_do_update(index_elements=[key], set_={name: insert.excluded[name] for name in names})
+
+
+def update(tx: sa.Connection, table: sa.Table, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Set columns of the rows that have these keys; all rows name the same columns."""
+    if not rows:
+        return
+    names = frozenset(rows[0]) - {key}
+    if tx.dialect.name == "postgresql":
+        tx.execute(_update_all(table, key, names), as_lists(rows))
+    else:
+        tx.execute(_update_each(table, key, names), [{f"the_{name}": row[name] for name in row} for row in rows])
+
+
+@lru_cache
+def _update_all(table: sa.Table, key: str, names: frozenset[str]) -> sa.Update:
+    rows = given([table.c[name] for name in (key, *sorted(names))])
+    return sa.update(table).where(table.c[key] == rows.c[key]).values({name: rows.c[name] for name in names})
+
+
+@lru_cache
+def _update_each(table: sa.Table, key: str, names: frozenset[str]) -> sa.Update:
+    values: dict[str, Any] = {name: sa.bindparam(f"the_{name}") for name in names}
+    return sa.update(table).where(table.c[key] == sa.bindparam(f"the_{key}")).values(values)

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.errors import Fault, Invalid, NotFound
+from . import bulk
 from .jobs import batches
 from .tables import catalogue_datasets as sets
 from .tables import catalogue_files as members
@@ -63,7 +64,9 @@ def add_files(tx: sa.Connection, dataset: int, rows: Sequence[Mapping[str, Any]]
     known: set[str] = set()
     for some in batches([row["lfn"] for row in rows]):
         known.update(
-            tx.scalars(sa.select(members.c.lfn).where(members.c.dataset_id == dataset, members.c.lfn.in_(some)))
+            tx.scalars(
+                sa.select(members.c.lfn).where(members.c.dataset_id == dataset, bulk.among(tx, members.c.lfn, some))
+            )
         )
     new = {row["lfn"]: row for row in rows if row["lfn"] not in known}
     if new:
@@ -73,7 +76,7 @@ def add_files(tx: sa.Connection, dataset: int, rows: Sequence[Mapping[str, Any]]
             {**common, **row, "guid": row.get("guid") or str(uuid.uuid4()), "scope": row.get("scope") or scope}
             for row in new.values()
         ]
-        tx.execute(sa.insert(members), rows)
+        bulk.insert(tx, members, rows)
     return len(new)
 
 
@@ -85,7 +88,7 @@ def must_be_same(tx: sa.Connection, dataset: int, name: str, rows: Sequence[Mapp
     seen: dict[str, tuple[str, int, str]] = {}
     for some in batches([row["lfn"] for row in rows]):
         wanted = sa.select(members.c.lfn, members.c.size_bytes, members.c.adler32)
-        for known in tx.execute(wanted.where(members.c.dataset_id == dataset, members.c.lfn.in_(some))):
+        for known in tx.execute(wanted.where(members.c.dataset_id == dataset, bulk.among(tx, members.c.lfn, some))):
             seen[known.lfn] = ("is registered", known.size_bytes, known.adler32)
     faults = []
     for row in rows:
@@ -136,7 +139,9 @@ def remove_files(tx: sa.Connection, dataset_name: str, lfns: Sequence[str]) -> i
     """Forget files of a dataset, if there is such a one; returns how many."""
     dataset = sa.select(sets.c.dataset_id).where(sets.c.name == dataset_name.rstrip("/")).scalar_subquery()
     return sum(
-        tx.execute(sa.delete(members).where(members.c.dataset_id == dataset, members.c.lfn.in_(some))).rowcount
+        tx.execute(
+            sa.delete(members).where(members.c.dataset_id == dataset, bulk.among(tx, members.c.lfn, some))
+        ).rowcount
         for some in batches(lfns)
     )
 

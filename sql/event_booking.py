@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from ..core.event_service import After, RangesAtEnd, end_of_job
 from ..core.job_errors import RANGES_FAILED, RANGES_LEFT
 from ..core.states import QUEUED, EventState, InputFileState, JobState, OutputFileState, TaskState
+from . import bulk
 from .jobs import batches
 from .tables import datasets, events, files, job_files, jobs, tasks
 
@@ -183,7 +184,7 @@ def files_of(tx: sa.Connection, endings: Sequence[Ending]) -> dict[int, Any]:
     """The files that event service jobs own: {pandaid: row of files, with task_status}; other jobs are left out."""
     found: dict[int, Any] = {}
     for some in batches([ending.job.pandaid for ending in endings]):
-        of_service = sa.select(jobs.c.pandaid).where(jobs.c.pandaid.in_(some), jobs.c.is_event_service)
+        of_service = sa.select(jobs.c.pandaid).where(bulk.among(tx, jobs.c.pandaid, some), jobs.c.is_event_service)
         ids = list(tx.scalars(of_service))
         if not ids:
             continue

@@ -29,7 +29,9 @@ def entered(tx: sa.Connection, datasetid: int, lfns: Sequence[str]) -> set[str]:
     """Those of the names that the dataset has already."""
     known: set[str] = set()
     for some in batches(lfns):
-        known.update(tx.scalars(sa.select(files.c.lfn).where(files.c.datasetid == datasetid, files.c.lfn.in_(some))))
+        known.update(
+            tx.scalars(sa.select(files.c.lfn).where(files.c.datasetid == datasetid, bulk.among(tx, files.c.lfn, some)))
+        )
     return known
 
 
@@ -74,7 +76,7 @@ def processed_by(tx: sa.Connection, jeditaskids: Sequence[int], lfns: Sequence[s
         statement = (
             sa.select(files.c.lfn)
             .join(datasets, datasets.c.datasetid == files.c.datasetid)
-            .where(files.c.jeditaskid.in_(jeditaskids), files.c.lfn.in_(some), files.c.status.in_(taken))
+            .where(files.c.jeditaskid.in_(jeditaskids), bulk.among(tx, files.c.lfn, some), files.c.status.in_(taken))
             .where(datasets.c.is_master)
         )
         used.update(tx.scalars(statement))
@@ -112,9 +114,11 @@ def add_attempts(tx: sa.Connection, jeditaskid: int, increase: int) -> None:
 def follow_attempts(tx: sa.Connection, pandaids: Sequence[int]) -> None:
     """Give the inputs of jobs the attempt numbers that these jobs have now: those of their next jobs are larger."""
     for some in batches(pandaids):
-        mine = sa.select(job_files.c.fileid).where(job_files.c.pandaid.in_(some), job_files.c.fileid.is_not(None))
+        mine = sa.select(job_files.c.fileid).where(
+            bulk.among(tx, job_files.c.pandaid, some), job_files.c.fileid.is_not(None)
+        )
         now = sa.select(jobs.c.attempt_nr).where(jobs.c.pandaid == files.c.pandaid).scalar_subquery()
-        owned = (files.c.fileid.in_(mine), files.c.pandaid.in_(some))
+        owned = (files.c.fileid.in_(mine), bulk.among(tx, files.c.pandaid, some))
         tx.execute(sa.update(files).where(*owned).values(attempt_nr=now))
 
 

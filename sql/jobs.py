@@ -63,10 +63,9 @@ def move_jobs(
     moved: list[JobRef] = []
     lines: list[dict[str, Any]] = []
     for some in batches(held):
-        keys = [(job.pandaid, job.attempt_nr, str(job.status)) for job in some]
         statement = (
             sa.update(jobs)
-            .where(sa.tuple_(jobs.c.pandaid, jobs.c.attempt_nr, jobs.c.status).in_(keys))
+            .where(_still(tx, some))
             .values(values)
             .returning(jobs.c.pandaid, jobs.c.attempt_nr)
             .prefix_with("/* jobs.move */")
@@ -77,6 +76,18 @@ def move_jobs(
             lines.append(_line(pandaid, attempt_nr, before[pandaid].status, to, actor, why, now, request_id))
     bulk.insert(tx, job_events, lines)
     return moved
+
+
+def _still(tx: sa.Connection, held: Sequence[JobRef]) -> sa.ColumnElement[bool]:
+    """The condition that a job is one of these, and still as its holder believes."""
+    if tx.dialect.name != "postgresql":
+        keys = [(job.pandaid, job.attempt_nr, str(job.status)) for job in held]
+        return sa.tuple_(jobs.c.pandaid, jobs.c.attempt_nr, jobs.c.status).in_(keys)
+    lists = bulk.as_lists(
+        [{"pandaid": job.pandaid, "attempt_nr": job.attempt_nr, "status": str(job.status)} for job in held]
+    )
+    rows = bulk.given([jobs.c.pandaid, jobs.c.attempt_nr, jobs.c.status], lists)
+    return sa.and_(*(jobs.c[name] == rows.c[name] for name in ("pandaid", "attempt_nr", "status")))
 
 
 def move_job(
@@ -257,7 +268,7 @@ def rows_of(tx: sa.Connection, held: Sequence[JobRef]) -> list[sa.Row[Any]]:
     """The rows of jobs, by id."""
     rows: list[sa.Row[Any]] = []
     for some in batches([job.pandaid for job in held]):
-        rows += tx.execute(sa.select(jobs).where(jobs.c.pandaid.in_(some)).order_by(jobs.c.pandaid))
+        rows += tx.execute(sa.select(jobs).where(bulk.among(tx, jobs.c.pandaid, some)).order_by(jobs.c.pandaid))
     return rows
 
 
@@ -266,7 +277,7 @@ def times_sent(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, int]:
     found: dict[int, int] = {}
     for some in batches(pandaids):
         statement = sa.select(job_events.c.pandaid, sa.func.count()).where(
-            job_events.c.pandaid.in_(some), job_events.c.new_status == JobState.SENT
+            bulk.among(tx, job_events.c.pandaid, some), job_events.c.new_status == JobState.SENT
         )
         found.update((pandaid, n) for pandaid, n in tx.execute(statement.group_by(job_events.c.pandaid)))
     return found
@@ -315,7 +326,7 @@ def order(tx: sa.Connection, held: Sequence[JobRef], command: str, *, now: datet
     for some in batches([job.pandaid for job in held]):
         statement = (
             sa.update(jobs)
-            .where(jobs.c.pandaid.in_(some), jobs.c.status.in_(LEASED))
+            .where(bulk.among(tx, jobs.c.pandaid, some), jobs.c.status.in_(LEASED))
             .values(command_to_pilot=command, modified_at=now)
         )
         told += tx.execute(statement).rowcount

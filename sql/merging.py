@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.states import JOBS, InputDatasetState, JobState, OutputFileState
+from . import bulk
 from .jobs import JobRef, batches, ref, refs
 from .tables import datasets, job_files, jobs
 
@@ -64,7 +65,7 @@ def _files_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, list[Mapp
             sa.select(job_files, datasets.c.stream_name)
             .join(datasets, datasets.c.datasetid == job_files.c.datasetid)
             .where(
-                job_files.c.pandaid.in_(some),
+                bulk.among(tx, job_files.c.pandaid, some),
                 job_files.c.type.in_(["tmpl_output", "log"]),
                 job_files.c.status.in_([OutputFileState.PREPARED, OutputFileState.FINISHED]),
             )
@@ -84,7 +85,9 @@ def without_merge_job(tx: sa.Connection, jeditaskid: int, *, limit: int) -> list
 def assign(tx: sa.Connection, run_jobs: Sequence[int], merge_job: int, *, now: datetime) -> None:
     """Give run jobs and their intermediate files to a merge job."""
     for some in batches(run_jobs):
-        tx.execute(sa.update(jobs).where(jobs.c.pandaid.in_(some)).values(merge_pandaid=merge_job, modified_at=now))
+        tx.execute(
+            sa.update(jobs).where(bulk.among(tx, jobs.c.pandaid, some)).values(merge_pandaid=merge_job, modified_at=now)
+        )
         _move_files(tx, some, OutputFileState.PREPARED, OutputFileState.MERGING)
 
 
@@ -94,7 +97,7 @@ def merged_by(tx: sa.Connection, merge_jobs: Sequence[int]) -> dict[int, list[sa
     for some in batches(merge_jobs):
         statement = (
             sa.select(jobs)
-            .where(jobs.c.merge_pandaid.in_(some), jobs.c.status == JobState.MERGING)
+            .where(bulk.among(tx, jobs.c.merge_pandaid, some), jobs.c.status == JobState.MERGING)
             .order_by(jobs.c.pandaid)
             .with_for_update()
         )
@@ -116,13 +119,13 @@ def left_alone(tx: sa.Connection, merge_jobs: Sequence[int]) -> set[int]:
         given = (
             sa.select(job_files.c.pandaid, sa.func.count().label("n"))
             .join(datasets, intermediate)
-            .where(job_files.c.pandaid.in_(some), job_files.c.type == "input")
+            .where(bulk.among(tx, job_files.c.pandaid, some), job_files.c.type == "input")
             .group_by(job_files.c.pandaid)
         )
         kept = (
             sa.select(jobs.c.merge_pandaid.label("pandaid"), sa.func.count().label("n"))
             .join(job_files, job_files.c.pandaid == jobs.c.pandaid)
-            .where(jobs.c.merge_pandaid.in_(some), jobs.c.status == JobState.MERGING)
+            .where(bulk.among(tx, jobs.c.merge_pandaid, some), jobs.c.status == JobState.MERGING)
             .where(job_files.c.type == "tmpl_output", job_files.c.status == OutputFileState.MERGING)
             .group_by(jobs.c.merge_pandaid)
         )
@@ -136,7 +139,7 @@ def take_back(tx: sa.Connection, run_jobs: Sequence[int], *, charged: bool, now:
     for some in batches(run_jobs):
         tried = jobs.c.merge_attempts + (1 if charged else 0)
         attempts = {"merge_pandaid": None, "merge_attempts": tried, "modified_at": now}
-        tx.execute(sa.update(jobs).where(jobs.c.pandaid.in_(some)).values(attempts))
+        tx.execute(sa.update(jobs).where(bulk.among(tx, jobs.c.pandaid, some)).values(attempts))
         _move_files(tx, some, OutputFileState.MERGING, OutputFileState.PREPARED)
 
 
@@ -167,7 +170,9 @@ def discarded(tx: sa.Connection, row_ids: Sequence[int]) -> int:
     """Note that intermediate files are removed; returns of how many that was not known."""
     return sum(
         tx.execute(
-            sa.update(job_files).where(job_files.c.row_id.in_(some), job_files.c.url.is_not(None)).values(url=None)
+            sa.update(job_files)
+            .where(bulk.among(tx, job_files.c.row_id, some), job_files.c.url.is_not(None))
+            .values(url=None)
         ).rowcount
         for some in batches(row_ids)
     )
