@@ -333,7 +333,8 @@ class Picky:
 
     @hookimpl
     def choose_queue(self, task: TaskView, queues: Sequence[QueueView]) -> Choice:
-        return Choice([] if task.site == "NEAR" else sorted(queue.queue for queue in queues))
+        names = [] if task.site == "NEAR" else sorted(queue.queue for queue in queues)
+        return Choice(names, weights={name: 1.0 if name == "FAR" else 1e-6 for name in names})
 
 
 @on_both_databases
