@@ -178,7 +178,7 @@ def test_a_failure_without_a_reason_gets_one(world: Any, context: Context) -> No
 def test_a_hopeless_failure_is_not_tried_again(world: Any, context: Context) -> None:
     """The built-in retry plugin knows that wrong arguments stay wrong."""
     world.start(1)
-    world.hold(1, "failed", exe_error_code=10, exe_error_diag="wrong arguments")
+    world.hold(1, "failed", exe_error_code=10, exe_error_diag="ERROR: runGen: wrong")
 
     assert Adder(context).run_once() == Added(failed=1, tasks_completed=1)
     assert world.inputs()["in.0"].status == "failed"

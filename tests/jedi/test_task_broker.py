@@ -37,6 +37,7 @@ def test_a_task_gets_a_nucleus_and_its_outputs_go_there(jedi: Jedi) -> None:
     assert decision.why["rejected"] == {
         "storage is not active": {"count": 1, "example": "DOWN", "change": "set its state from INACTIVE to ACTIVE"}
     }
+    enter_storage(jedi, "NEAR")
     jedi.queue(storage="NEAR")
     jedi.run(JobGenerator)
     with jedi.engine.connect() as tx:

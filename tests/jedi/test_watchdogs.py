@@ -322,7 +322,7 @@ def test_the_brokerage_that_is_configured_is_asked(
     broker = {"modConfig": "::bamboo.plugins.production:ProductionJobBroker"}
     names = configured("DataLocalityUpdater", "QueueFiller")
     jedi = two_queues(make_jedi(watchdog=names, jobbroker=broker))
-    jedi.queue("NEAR", corecount=8, capability=capability)
+    jedi.queue("NEAR", storage="NEAR_DISK", corecount=8, capability=capability)
     submit(jedi)
     jedi.run(WatchDog)
     assert len(tied(jedi)) == expected
