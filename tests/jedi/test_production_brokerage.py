@@ -171,9 +171,9 @@ def test_only_a_high_priority_keeps_jobs_at_the_nucleus(
 ) -> None:
     """Manual ch. 12.1: if priority 800. Tasks of which nobody said anything had 1000, and none of them was spread."""
     jedi = make_jedi(jobbroker={"modConfig": f"any:any:{PRODUCTION}:ProductionJobBroker"})
+    jedi.queue("FAR", site="FAR")
     with jedi.engine.begin() as tx:
         queues.set_storage(tx, "NUCLEUS", site="HOME", endpoint="file://h", path="/n")
-    jedi.queue("FAR", site="FAR")
     jedi.store("user.alice.in", "f1", "f2")
     jedi.submit(label=label, nFilesPerJob=1, skipScout=True, nucleus="NUCLEUS", prodSourceLabel=label, **given)
     jedi.run(TaskRefiner, ContentsFeeder, JobGenerator)
