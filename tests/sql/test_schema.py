@@ -71,3 +71,22 @@ def test_a_state_that_is_in_no_table_is_refused(engine: sa.Engine, submit_row: C
         jeditaskid = submit_row(tx)
     with pytest.raises(sa.exc.IntegrityError), engine.begin() as tx:
         tx.execute(sa.update(tasks).where(tasks.c.jeditaskid == jeditaskid).values(status="sleeping"))
+
+
+def test_whoever_opens_the_database_has_limits(postgres_url: str, open_database: Callable[[str], sa.Engine]) -> None:
+    """A report that held a transaction for minutes made claims a hundred times as slow; what an operator set stays."""
+
+    def limits() -> dict[str, str]:
+        strangers = sa.create_engine(postgres_url, poolclass=sa.pool.NullPool)
+        names = ("idle_in_transaction_session_timeout", "statement_timeout")
+        with strangers.connect() as tx:
+            return {name: str(tx.exec_driver_sql(f"SHOW {name}").scalar()) for name in names}
+
+    engine = open_database(postgres_url)
+    name = engine.url.database
+    migrate.downgrade(engine, "0013_pre_settings_reasons")
+    assert set(limits().values()) == {"0"}
+    with engine.begin() as tx:
+        tx.exec_driver_sql(f"ALTER DATABASE \"{name}\" SET statement_timeout = '7s'")
+    migrate.upgrade(engine)
+    assert limits() == {"idle_in_transaction_session_timeout": "1min", "statement_timeout": "7s"}
