@@ -37,4 +37,4 @@ def unfilled(command: str, streams: Iterable[str]) -> list[str]:
     """Words that look like placeholders and are none; `streams` are the names of the task's inputs."""
     rest, known = PLACEHOLDER.sub("", command), set(streams)
     found = (match["name"] for match in _WORD.finditer(rest))
-    return sorted({f"%{name}" for name in found if name not in known and not _OF_JOBS.fullmatch(name)})
+    return [f"%{name}" for name in dict.fromkeys(found) if name not in known and not _OF_JOBS.fullmatch(name)]
