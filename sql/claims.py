@@ -126,6 +126,11 @@ def limits_of(wanted: Claim) -> dict[str, Any]:
     return {"the_queue": wanted.queue, **named}
 
 
+#: In words, and not as a parameter: a plan for any state could not use the index of the activated jobs, and PostgreSQL
+#: would make a new one for each claim.
+_ACTIVATED = sa.literal_column(f"'{JobState.ACTIVATED}'", sa.String)
+
+
 @lru_cache
 def _claim_statement(limits: frozenset[str], n_shares: int, alone: bool) -> ReturningUpdate[Any]:
     """The claim with these limits and so many shares in order: put together once, for that costs more than to run it.
@@ -133,7 +138,7 @@ def _claim_statement(limits: frozenset[str], n_shares: int, alone: bool) -> Retu
     A CTE, because PostgreSQL may run a bare LIMIT sub-query more than once.
     """
     suitable = [
-        jobs.c.status == JobState.ACTIVATED,
+        jobs.c.status == _ACTIVATED,
         jobs.c.queue == sa.bindparam("the_queue"),
         *(condition for name, condition in LIMITS.items() if name in limits),
     ]
