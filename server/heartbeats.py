@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -60,9 +59,8 @@ class Heartbeats:
         with self._lock:
             before = self._heard.get(beat.pandaid)
             if before is not None and before.attempt_nr == beat.attempt_nr:
-                beat = replace(
-                    beat, columns=_over(before.columns, beat.columns), report=_over(before.report, beat.report)
-                )
+                columns, report = {**before.columns, **beat.columns}, {**before.report, **beat.report}
+                beat = replace(beat, columns=columns, report=report)
             self._heard[beat.pandaid] = beat
             at_once = len(self._heard) >= MOST
             if self._timer is None:
@@ -87,7 +85,3 @@ class Heartbeats:
         except sa.exc.SQLAlchemyError as error:
             what = {"event": "heartbeats_lost", "n": len(heard), "error": str(error)[:500]}
             log.warning("heartbeats could not be written", extra=what)
-
-
-def _over(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:
-    return {**before, **after}

@@ -5,12 +5,13 @@ SQLAlchemy compiles and converts row by row; here each column's conversion is lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
 
 _Convert = Callable[[Any], Any]
@@ -97,17 +98,12 @@ def among(tx: sa.Connection, column: sa.ColumnElement[Any], values: Sequence[Any
     return column == sa.any_(sa.bindparam(None, list(values), type_=ARRAY(column.type)))
 
 
-def given(columns: Sequence[sa.Column[Any]], lists_now: Mapping[str, Any] | None = None) -> Any:
-    """A table with these columns, whose rows come as one list for each: `as_lists`, now or with the execution.
+def given(columns: Sequence[sa.Column[Any]]) -> Any:
+    """A table with these columns, whose rows come with the execution as one list for each: `as_lists`.
 
     PostgreSQL only.
     """
-    names = [f"all_{column.name}" for column in columns]
-    kinds: list[sa.types.TypeEngine[Any]] = [ARRAY(column.type) for column in columns]
-    if lists_now is None:
-        lists = [sa.bindparam(name, type_=kind) for name, kind in zip(names, kinds, strict=True)]
-    else:
-        lists = [sa.bindparam(name, lists_now[name], type_=kind) for name, kind in zip(names, kinds, strict=True)]
+    lists = [sa.bindparam(f"all_{column.name}", type_=ARRAY(column.type)) for column in columns]
     named = [sa.column(column.name, column.type) for column in columns]
     return sa.func.unnest(*lists).table_valued(*named, name="given").render_derived()
 
@@ -117,18 +113,39 @@ def as_lists(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {f"all_{name}": [row[name] for row in rows] for name in rows[0]}
 
 
-def upsert(
-    tx: sa.Connection, table: sa.Table, key: str, names: tuple[str, ...], rows: Sequence[Mapping[str, Any]]
-) -> None:
-    """Enter rows, or set these columns of those that there are, in one statement. PostgreSQL only."""
-    tx.execute(_upsert(table, key, names), as_lists(rows))
+def alike(rows: Iterable[Mapping[str, Any]]) -> Iterable[list[Mapping[str, Any]]]:
+    """The rows in groups that name the same columns, each for one statement."""
+    groups: dict[frozenset[str], list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[frozenset(row)].append(row)
+    return groups.values()
+
+
+def upsert(tx: sa.Connection, table: sa.Table, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Enter rows, which all name the same columns, or set these in those that there are."""
+    names = tuple(sorted(set(rows[0]) - {key}))
+    if tx.dialect.name == "postgresql" and len(rows) > 1:
+        tx.execute(_upsert_all(table, key, names), as_lists(rows))
+    else:
+        tx.execute(_upsert_each(tx.dialect.name, table, key, names), list(rows))
 
 
 @lru_cache
-def _upsert(table: sa.Table, key: str, names: tuple[str, ...]) -> Any:
+def _upsert_all(table: sa.Table, key: str, names: tuple[str, ...]) -> Any:
     columns = [table.c[name] for name in (key, *names)]
     rows = given(columns)
-    insert = postgresql.insert(table).from_select(columns, sa.select(*(rows.c[column.name] for column in columns)))
+    chosen = sa.select(*(rows.c[column.name] for column in columns))
+    return or_set(postgresql.insert(table).from_select(columns, chosen), key, names)
+
+
+@lru_cache
+def _upsert_each(dialect: str, table: sa.Table, key: str, names: tuple[str, ...]) -> Any:
+    insert = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    return or_set(insert.values({name: sa.bindparam(name) for name in (key, *names)}), key, names)
+
+
+def or_set(insert: Any, key: str, names: Iterable[str]) -> Any:
+    """An INSERT that sets these columns where there is a row with the key already."""
     return insert.on_conflict_do_update(index_elements=[key], set_={name: insert.excluded[name] for name in names})
 
 

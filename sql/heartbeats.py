@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +12,6 @@ import sqlalchemy as sa
 
 from ..core.states import JobState
 from . import bulk
-from .job_reports import store_report
 from .tables import job_reports, jobs
 
 
@@ -29,10 +27,10 @@ class Heartbeat:
     report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def values(self) -> dict[str, Any]:
-        """All columns of `jobs` that it sets."""
+    def row(self) -> dict[str, Any]:
+        """What it sets in `jobs`, with the job and attempt that it is about."""
         moments = {"lease_until": self.lease_until, "heartbeat_at": self.at, "modified_at": self.at}
-        return {**self.columns, **moments}
+        return {"pandaid": self.pandaid, "attempt_nr": self.attempt_nr, **self.columns, **moments}
 
 
 def write(tx: sa.Connection, beats: Sequence[Heartbeat]) -> int:
@@ -40,22 +38,17 @@ def write(tx: sa.Connection, beats: Sequence[Heartbeat]) -> int:
 
     Those of jobs that have ended or moved on since change nothing: attempt and state are the fence.
     """
-    alike: dict[frozenset[str], list[Heartbeat]] = defaultdict(list)
-    for beat in sorted(beats, key=lambda beat: beat.pandaid):
-        alike[frozenset(beat.values)].append(beat)
     counted: set[int] = set()
-    for names, some in alike.items():
-        counted |= _renew(tx, names, some)
-    for beat in beats:
-        if beat.pandaid in counted and tx.dialect.name != "postgresql":
-            store_report(tx, beat.pandaid, beat.report)
-    if tx.dialect.name == "postgresql":
-        _store_reports(tx, [beat for beat in beats if beat.pandaid in counted])
+    for rows in bulk.alike(beat.row for beat in sorted(beats, key=lambda beat: beat.pandaid)):
+        counted |= _renew(tx, rows)
+    told = [beat for beat in beats if beat.pandaid in counted and beat.report]
+    for rows in bulk.alike({"pandaid": beat.pandaid, **beat.report} for beat in told):
+        bulk.upsert(tx, job_reports, "pandaid", rows)
     return len(counted)
 
 
-def _renew(tx: sa.Connection, names: frozenset[str], beats: Sequence[Heartbeat]) -> set[int]:
-    rows = [{"pandaid": beat.pandaid, "attempt_nr": beat.attempt_nr, **beat.values} for beat in beats]
+def _renew(tx: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> set[int]:
+    names = frozenset(rows[0]) - {"pandaid", "attempt_nr"}
     if tx.dialect.name == "postgresql":
         return set(tx.scalars(_renew_all(names), bulk.as_lists(rows)))
     each = _renewal(names)
@@ -79,12 +72,3 @@ def _setting(given: Mapping[str, Any]) -> Any:
     fence = (jobs.c.pandaid == given["pandaid"], jobs.c.attempt_nr == given["attempt_nr"])
     statement = sa.update(jobs).where(*fence, jobs.c.status == JobState.RUNNING).values(values)
     return statement.returning(jobs.c.pandaid).prefix_with("/* heartbeats.write */")
-
-
-def _store_reports(tx: sa.Connection, beats: Sequence[Heartbeat]) -> None:
-    alike: dict[frozenset[str], list[dict[str, Any]]] = defaultdict(list)
-    for beat in beats:
-        if beat.report:
-            alike[frozenset(beat.report)].append({"pandaid": beat.pandaid, **beat.report})
-    for names, rows in alike.items():
-        bulk.upsert(tx, job_reports, "pandaid", tuple(sorted(names)), rows)

@@ -63,31 +63,33 @@ def move_jobs(
     moved: list[JobRef] = []
     lines: list[dict[str, Any]] = []
     for some in batches(held):
+        condition, parameters = _still(tx, some)
         statement = (
             sa.update(jobs)
-            .where(_still(tx, some))
+            .where(condition)
             .values(values)
             .returning(jobs.c.pandaid, jobs.c.attempt_nr)
             .prefix_with("/* jobs.move */")
         )
         before = {job.pandaid: job for job in some}
-        for pandaid, attempt_nr in tx.execute(statement):
+        for pandaid, attempt_nr in tx.execute(statement, parameters):
             moved.append(JobRef(pandaid, attempt_nr, to))
             lines.append(_line(pandaid, attempt_nr, before[pandaid].status, to, actor, why, now, request_id))
     bulk.insert(tx, job_events, lines)
     return moved
 
 
-def _still(tx: sa.Connection, held: Sequence[JobRef]) -> sa.ColumnElement[bool]:
-    """The condition that a job is one of these, and still as its holder believes."""
+def _still(tx: sa.Connection, held: Sequence[JobRef]) -> tuple[sa.ColumnElement[bool], dict[str, list[Any]]]:
+    """The condition that a job is one of these, and still as its holder believes, with its parameters."""
+    keys = [(job.pandaid, job.attempt_nr, str(job.status)) for job in held]
     if tx.dialect.name != "postgresql":
-        keys = [(job.pandaid, job.attempt_nr, str(job.status)) for job in held]
-        return sa.tuple_(jobs.c.pandaid, jobs.c.attempt_nr, jobs.c.status).in_(keys)
-    lists = bulk.as_lists(
-        [{"pandaid": job.pandaid, "attempt_nr": job.attempt_nr, "status": str(job.status)} for job in held]
-    )
-    rows = bulk.given([jobs.c.pandaid, jobs.c.attempt_nr, jobs.c.status], lists)
-    return sa.and_(*(jobs.c[name] == rows.c[name] for name in ("pandaid", "attempt_nr", "status")))
+        return sa.tuple_(*(jobs.c[name] for name in _KEY)).in_(keys), {}
+    rows = bulk.given([jobs.c[name] for name in _KEY])
+    parameters = bulk.as_lists([dict(zip(_KEY, key, strict=True)) for key in keys])
+    return sa.and_(*(jobs.c[name] == rows.c[name] for name in _KEY)), parameters
+
+
+_KEY = ("pandaid", "attempt_nr", "status")
 
 
 def move_job(
@@ -168,8 +170,7 @@ def _step_and_log(names: frozenset[str], new_attempt: bool, told: frozenset[str]
     given = [sa.bindparam("of_pandaid", type_=job_reports.c.pandaid.type)]
     given += [sa.bindparam(f"told_{column.name}", type_=column.type) for column in reported[1:]]
     entered = postgresql.insert(job_reports).from_select(reported, sa.select(*given).select_from(moved))
-    kept = {name: entered.excluded[name] for name in told}
-    return statement.add_cte(entered.on_conflict_do_update(index_elements=["pandaid"], set_=kept).cte("reported"))
+    return statement.add_cte(bulk.or_set(entered, "pandaid", told).cte("reported"))
 
 
 _LINE = ("pandaid", "attempt_nr", "old_status", "new_status", "actor", "why", "request_id", "at")
