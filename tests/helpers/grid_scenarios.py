@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scenario_files import Entry, Words, is_scenario, numbers, read_entries, setting_keys, unknown_words
+from sizes import task_view
 
 import bamboo.plugins.production  # noqa: F401 - declares the settings
 from bamboo.core.errors import Fault
@@ -68,23 +69,11 @@ EXPECT = ("chosen", "refused", "changes", "weights", "pseudo_queues")
 TASK_DEFAULTS: dict[str, Any] = {
     "jeditaskid": 10_000_000,
     "task_name": "a",
-    "user_name": "alice",
     "vo": "atlas",
     "prod_source_label": "managed",
     "status": "ready",
-    "processing_type": None,
-    "working_group": None,
     "current_priority": 500,
-    "gshare": "Undefined",
     "resource_type": "SCORE",
-    "site": None,
-    "nucleus": None,
-    "container_name": None,
-    "core_count": 1,
-    "ram_count_mb": 0,
-    "work_disk_count_mb": 0,
-    "max_walltime_seconds": 0,
-    "max_attempt": 3,
 }
 QUEUE_DEFAULTS: dict[str, Any] = {
     "vo": None,
@@ -164,7 +153,7 @@ def snapshot(data: Mapping[str, Any]) -> tuple[TaskView, list[QueueView], Grid]:
 def task(given: Mapping[str, Any]) -> TaskView:
     columns = {TASK_COLUMNS[key]: value for key, value in given.items() if key in TASK_COLUMNS}
     rule = {key: value for key, value in given.items() if key in TASK_RULES}
-    return TaskView(**{**TASK_DEFAULTS, **columns, "split_rule": rule})
+    return task_view(**{**TASK_DEFAULTS, **columns, "split_rule": rule})
 
 
 def queue(name: str, given: Mapping[str, Any]) -> QueueView:

@@ -1,4 +1,4 @@
-"""Tasks, queues and files for algorithms that reckon with sizes, with what a test says of them."""
+"""Tasks, queues and files as plugins see them, with what a test says of them."""
 
 from __future__ import annotations
 

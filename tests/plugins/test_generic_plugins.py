@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sizes import task_view
 
 from bamboo.core.gates import pass_through
 from bamboo.core.states import TaskState
@@ -25,29 +26,8 @@ GRID = Grid(now=datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def task(**changes: Any) -> TaskView:
-    values: dict[str, Any] = {
-        "jeditaskid": 1,
-        "task_name": "t",
-        "user_name": "alice",
-        "vo": "wlcg",
-        "prod_source_label": "user",
-        "status": "ready",
-        "processing_type": None,
-        "working_group": None,
-        "current_priority": 1000,
-        "gshare": "Undefined",
-        "resource_type": "Undefined",
-        "site": None,
-        "nucleus": None,
-        "container_name": None,
-        "core_count": 1,
-        "ram_count_mb": 2000,
-        "work_disk_count_mb": 100,
-        "max_walltime_seconds": 3600,
-        "max_attempt": 3,
-        "split_rule": {},
-    }
-    return TaskView(**{**values, **changes})
+    asked = {"ram_count_mb": 2000, "work_disk_count_mb": 100, "max_walltime_seconds": 3600}
+    return task_view(**{"status": "ready", **asked, **changes})
 
 
 def queue(name: str = "Q", **changes: Any) -> QueueView:

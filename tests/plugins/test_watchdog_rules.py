@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sizes import task_view
 
 import bamboo
 import bamboo.jedi.notifying  # declares numbers
@@ -53,28 +54,8 @@ def hungry(number: int = 1, **more: Any) -> withholder.Candidate:
 
 
 def task(number: int, **more: Any) -> TaskView:
-    defaults: dict[str, Any] = {
-        "task_name": "t",
-        "user_name": "alice",
-        "vo": "atlas",
-        "prod_source_label": "managed",
-        "status": "ready",
-        "processing_type": None,
-        "working_group": None,
-        "current_priority": 500,
-        "gshare": "Undefined",
-        "resource_type": "SCORE",
-        "site": None,
-        "nucleus": None,
-        "container_name": None,
-        "core_count": 1,
-        "ram_count_mb": 2000,
-        "work_disk_count_mb": 0,
-        "max_walltime_seconds": 0,
-        "max_attempt": 3,
-        "split_rule": {},
-    }
-    return TaskView(jeditaskid=number, **{**defaults, **more})
+    defaults = {"vo": "atlas", "prod_source_label": "managed", "status": "ready", "current_priority": 500}
+    return task_view(**{"jeditaskid": number, **defaults, "resource_type": "SCORE", "ram_count_mb": 2000, **more})
 
 
 def filling(number: int, *, sites: set[str] | None = None, ready: int = 50, remaining: int = 100, **more: Any) -> Any:

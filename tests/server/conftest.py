@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
+from tokens import Issuer
 
 from bamboo.core.clock import ManualClock
 from bamboo.core.settings import ServerSection, Settings
@@ -38,6 +39,17 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def app(settings: Settings, engine: sa.Engine, clock: ManualClock) -> Flask:
     return create_app(settings, engine, clock)
+
+
+@pytest.fixture
+def issuer(tmp_path: Path, clock: ManualClock) -> Issuer:
+    return Issuer(tmp_path, clock())
+
+
+@pytest.fixture
+def guarded(issuer: Issuer, engine: sa.Engine, clock: ManualClock) -> Flask:
+    """An application that wants tokens."""
+    return create_app(Settings(server=issuer.section()), engine, clock)
 
 
 class Api:

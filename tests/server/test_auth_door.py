@@ -30,20 +30,9 @@ FAR = "192.0.2.7"
 
 
 @pytest.fixture
-def issuer(tmp_path: Path, clock: ManualClock) -> Issuer:
-    return Issuer(tmp_path, clock())
-
-
-@pytest.fixture
 def database_url(sqlite_url: str) -> str:
     """What is asked here is asked before any database."""
     return sqlite_url
-
-
-@pytest.fixture
-def guarded(issuer: Issuer, engine: sa.Engine, clock: ManualClock) -> Flask:
-    """An application that wants tokens."""
-    return create_app(Settings(server=issuer.section()), engine, clock)
 
 
 @pytest.fixture

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import sqlalchemy as sa
 from flask import Flask
 from joserfc.jwk import ECKey
 from tokens import Issuer
 
 from bamboo.core.clock import ManualClock
-from bamboo.core.settings import Settings
-from bamboo.server.app import create_app
 from bamboo.server.auth.caller import Caller
 from bamboo.server.auth.errors import NotAdmitted, NotProven
 from bamboo.server.auth.keys import KeyFiles
@@ -21,20 +16,9 @@ from bamboo.tests.server.test_auth_door import bearer, who
 
 
 @pytest.fixture
-def issuer(tmp_path: Path, clock: ManualClock) -> Issuer:
-    return Issuer(tmp_path, clock())
-
-
-@pytest.fixture
 def database_url(sqlite_url: str) -> str:
     """What is asked here is asked before any database."""
     return sqlite_url
-
-
-@pytest.fixture
-def guarded(issuer: Issuer, engine: sa.Engine, clock: ManualClock) -> Flask:
-    """An application that wants tokens."""
-    return create_app(Settings(server=issuer.section()), engine, clock)
 
 
 def test_a_token_that_was_let_in_is_remembered(guarded: Flask, issuer: Issuer) -> None:
