@@ -140,12 +140,13 @@ def _application(setting: Setting, url: str) -> Iterator[tuple[Call, str, Counte
     section = ServerSection(cache_dir=folder / "cache", token_authType="oidc", **told)  # noqa: S106 - a kind of token
     engine, statements = open_engine(url), Counter[str]()
 
-    @sa.event.listens_for(engine, "before_cursor_execute")
+    @sa.event.listens_for(sa.Engine, "before_cursor_execute")
     def _counted(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
         statements[" ".join(statement.split())[:100]] += 1
 
     app = create_app(Settings(database=DatabaseSection(url=url), server=section), engine, DatabaseClock(engine))
     yield lambda request: _call(app, request), keys.pilot_token.read_text(), statements
+    sa.event.remove(sa.Engine, "before_cursor_execute", _counted)
     engine.dispose()
 
 

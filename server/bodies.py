@@ -73,13 +73,22 @@ def read_body(model: type[Model]) -> Model:
 
     Raises `Invalid`, `Unreadable` and `TooLarge`.
     """
-    given = arguments()
+    return check_arguments(model, arguments())
+
+
+def check_arguments(model: type[Model], given: dict[str, Any]) -> Model:
+    """The checked arguments, null standing for absent; raises `Invalid`."""
     return check(model, {key: item for key, item in given.items() if item is not None})
 
 
 def arguments() -> dict[str, Any]:
     """The arguments in the body as they came. Raises `Invalid`, `Unreadable` and `TooLarge`."""
-    raw = _unpacked(request.get_data(cache=False), context().settings.server.max_body_bytes)
+    return arguments_in(request.get_data(cache=False), context().settings.server.max_body_bytes)
+
+
+def arguments_in(body: bytes, max_bytes: int) -> dict[str, Any]:
+    """The arguments in a body that unpacks to so many bytes at most. Raises `Invalid`, `Unreadable`, `TooLarge`."""
+    raw = _unpacked(body, max_bytes)
     if _FORM.match(raw):
         return read_form(raw)
     value = parse_json(raw)

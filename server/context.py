@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import cast
 
 import sqlalchemy as sa
-from flask import current_app, g, request
+from flask import Flask, current_app, g, request
 
 from ..core.clock import Clock
 from ..core.settings import Settings
@@ -66,12 +66,21 @@ class Context:
 
 
 def context() -> Context:
-    return cast(Context, current_app.extensions["bamboo"])
+    return context_of(current_app)
+
+
+def context_of(app: Flask) -> Context:
+    """The parts of an application."""
+    return cast(Context, app.extensions["bamboo"])
 
 
 def request_id() -> str:
     """The name of this request: the caller's if it is sound, else a new one. Log lines and event rows carry it."""
     if "request_id" not in g:
-        given = request.headers.get(REQUEST_ID_HEADER, "")
-        g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        g.request_id = request_id_by(request.headers.get(REQUEST_ID_HEADER, ""))
     return str(g.request_id)
+
+
+def request_id_by(given: str) -> str:
+    """The name of a request that brings one, or none."""
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

@@ -10,10 +10,17 @@ from flask import Response
 
 from ..core.errors import BambooError, Invalid, NeedsRole
 
+JSON = "application/json"
+
 
 def succeeded(data: Any = None, message: str = "", **more: Any) -> Response:
     """An answer that says yes."""
-    return as_json({"success": True, "message": message, "data": data, **more})
+    return as_json(success(data, message, **more))
+
+
+def success(data: Any = None, message: str = "", **more: Any) -> dict[str, Any]:
+    """The body of an answer that says yes."""
+    return {"success": True, "message": message, "data": data, **more}
 
 
 def said(text: str) -> Response:
@@ -39,8 +46,12 @@ def refused(error: BambooError, request_id: str, data: Any = None, **more: Any) 
 
 def as_json(value: Any, status: int = 200) -> Response:
     """A JSON answer; datetimes travel as {"__datetime__": ISO 8601}."""
-    body = json.dumps(value, default=_plain, separators=(",", ":"))
-    return Response(body, status=status, mimetype="application/json")
+    return Response(json_text(value), status=status, mimetype=JSON)
+
+
+def json_text(value: Any) -> str:
+    """The text of a JSON answer."""
+    return json.dumps(value, default=_plain, separators=(",", ":"))
 
 
 def _plain(value: object) -> Any:

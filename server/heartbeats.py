@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from ..core.states import JobState
 from ..sql import heartbeats
 from ..sql.heartbeats import Heartbeat
+from .pilot_orders import Accepted, accepted_by
 
 if TYPE_CHECKING:
     from .pilot_reports import PilotReport
@@ -26,6 +27,11 @@ log = logging.getLogger(__name__)
 
 #: Written at once when there are so many.
 MOST = 5000
+
+
+def may_be_collected(report: PilotReport) -> bool:
+    """Whether a report, by itself, looks like a plain heartbeat."""
+    return report.job_status == "running" and not report.meta_data
 
 
 class Heartbeats:
@@ -38,12 +44,12 @@ class Heartbeats:
         self._heard: dict[int, Heartbeat] = {}
         self._timer: threading.Timer | None = None
 
-    def take(self, job: Any, report: PilotReport, *, lease_seconds: int, now: datetime) -> int | None:
-        """Collect a report on a job if it is a plain heartbeat; returns the seconds that are left of the lease.
+    def take(self, job: Any, report: PilotReport, *, lease_seconds: int, now: datetime) -> Accepted | None:
+        """Collect a report on a job if it is a plain heartbeat; the answer tells what is left of the lease.
 
         None for every other report, which has to be written before it is answered.
         """
-        if not self._seconds or report.job_status != "running":
+        if not self._seconds or not may_be_collected(report):
             return None
         if job.status != JobState.RUNNING or job.attempt_nr != report.attempt_nr:
             return None
@@ -53,7 +59,7 @@ class Heartbeats:
         columns = {**report.job_columns(), "substatus": report.job_sub_status}
         until = now + timedelta(seconds=lease_seconds)
         self._add(Heartbeat(report.job_id, report.attempt_nr, until, now, columns, report.report_columns()))
-        return left
+        return accepted_by(job, report, left)
 
     def _add(self, beat: Heartbeat) -> None:
         with self._lock:

@@ -13,7 +13,7 @@ from .auth.errors import NotAdmitted
 from .auth.places import Need, need_of
 from .context import context
 
-__all__ = ["Caller", "admit", "caller", "install"]
+__all__ = ["Caller", "admit", "caller", "door_of", "install"]
 
 _DOOR = "bamboo_door"
 
@@ -36,9 +36,13 @@ def admit() -> None:
         raise NotAdmitted(f"{found.user_name} is a pilot and no user", hint="use a token of yours")
 
 
+def door_of(app: Flask) -> Door:
+    """The door of an application."""
+    return cast(Door, app.extensions[_DOOR])
+
+
 def caller() -> Caller:
     """The caller of this request."""
     if "caller" not in g:
-        door = cast(Door, current_app.extensions[_DOOR])
-        g.caller = door.caller(request, context().now())
+        g.caller = door_of(current_app).caller(request, context().now())
     return cast(Caller, g.caller)

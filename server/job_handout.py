@@ -86,10 +86,8 @@ def hand_out(
     if not wanted.queue:
         raise Invalid("a request for work", [Fault("computing_element", "missing", "name the queue")])
     now, server = context().now(), context().settings.server
-    public_url = context().public_url()
-    terms = Terms(server.sent_seconds, server.heartbeat_seconds, transform_url or public_url)
     until = now + timedelta(seconds=server.sent_seconds)
-    context().sightings.note(context().engine, wanted.queue, now)
+    is_known = context().sightings.note(context().engine, wanted.queue, now)
     order = context().share_order
     claim = wanted.claim(key, order(wanted.queue))
     with context().single() as tx:
@@ -97,9 +95,9 @@ def hand_out(
         for job in taken:  # the pilot counts its lease from this request on
             jobs_sql.renew(tx, jobs_sql.ref(job), lease_until=until, now=now)
         claimed = [] if taken else claims.claim(tx, claim, lease_until=until, now=now, request_id=request_id())
-        if not taken and not claimed:
+        if not taken and not claimed and not is_known:
             queues.get_queue(tx, wanted.queue)  # a pilot at a queue that does not exist must hear of it
-        definitions = _definitions(tx, taken or claimed, terms) if taken or claimed else []
+        definitions = _definitions(tx, taken or claimed, transform_url) if taken or claimed else []
     if not definitions:
         context().unserved.note(context().engine, claim, now)
         return []
@@ -107,7 +105,9 @@ def hand_out(
     return definitions
 
 
-def _definitions(tx: sa.Connection, taken: Sequence[Any], terms: Terms) -> list[dict[str, Any]]:
+def _definitions(tx: sa.Connection, taken: Sequence[Any], transform_url: str) -> list[dict[str, Any]]:
+    server = context().settings.server
+    terms = Terms(server.sent_seconds, server.heartbeat_seconds, transform_url or context().public_url())
     ids = [job.pandaid for job in taken]
     files = claims.files_to_move(tx, ids)
     contained = {job.jeditaskid for job in taken if job.container_name}

@@ -8,7 +8,6 @@ send it again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,7 +18,7 @@ from ..core.job_errors import DIAG_CHARACTERS
 from ..core.states import JOBS, LEASED, JobState
 from ..sql import job_reports
 from ..sql import jobs as jobs_sql
-from .pilot_orders import for_pilot
+from .pilot_orders import Accepted, accepted_by
 from .pilot_reports import PilotReport, output_report
 
 FINAL_REPORTS = (JobState.FINISHED, JobState.FAILED)
@@ -29,18 +28,6 @@ LINGERING = (JobState.HOLDING, JobState.TRANSFERRING)
 METADATA_BYTES = 1 << 20
 #: A pilot reports the end of a payload at most so much later (pilot protocol 16).
 LONGEST_SILENCE = timedelta(hours=3)
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """The answer to a report that counts."""
-
-    command: str
-    lease_seconds: int
-
-    def data(self) -> dict[str, Any]:
-        """The answer as v1 has it in `data`."""
-        return {"StatusCode": 0, "command": self.command, "leaseSeconds": self.lease_seconds}
 
 
 def take_report(
@@ -53,7 +40,7 @@ def take_report(
     """
     if job.attempt_nr != report.attempt_nr:
         raise Stale(f"job {job.pandaid} is at attempt {job.attempt_nr}, this is about attempt {report.attempt_nr}")
-    accepted = Accepted(for_pilot(job.command_to_pilot, report.pilot_id or job.pilot_id), lease_seconds)
+    accepted = accepted_by(job, report, lease_seconds)
     if job.status not in LEASED:
         _repeated(job, report)
         return accepted

@@ -5,7 +5,7 @@ Lists are parallel by position and an entry that is not set is `NULL`. `scopeOut
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,22 +123,27 @@ def _steps(multi_step: Mapping[str, Any], transformation: str, parameters: str) 
     return {key: fill(multi_step[key]) for key in STEPS if multi_step.get(key)}
 
 
+#: What a pilot is told of its inputs, a list for each of these: the entry that a file makes.
+INPUT_LISTS: dict[str, Callable[[Any], Any]] = {
+    "inFiles": lambda file: file.lfn,
+    "GUID": lambda file: file.guid,
+    "fsize": lambda file: file.size_bytes,
+    "checksum": lambda file: file.checksum,
+    "scopeIn": lambda file: file.scope,
+    "realDatasetsIn": lambda file: file.dataset_name,
+    "prodDBlocks": lambda file: file.dataset_name,
+    "dispatchDblock": lambda file: None,
+    "prodDBlockToken": lambda file: "local",  # copied, not read from afar
+    "dispatchDBlockToken": lambda file: None,
+    "ddmEndPointIn": lambda file: file.storage,
+    "inURLs": lambda file: file.url,
+}
+
+
 def _inputs(files: Sequence[Any]) -> dict[str, str]:
-    columns: dict[str, Iterable[Any]] = {
-        "inFiles": (file.lfn for file in files),
-        "GUID": (file.guid for file in files),
-        "fsize": (file.size_bytes for file in files),
-        "checksum": (file.checksum for file in files),
-        "scopeIn": (file.scope for file in files),
-        "realDatasetsIn": (file.dataset_name for file in files),
-        "prodDBlocks": (file.dataset_name for file in files),
-        "dispatchDblock": (None for _ in files),
-        "prodDBlockToken": ("local" for _ in files),  # copied, not read from afar
-        "dispatchDBlockToken": (None for _ in files),
-        "ddmEndPointIn": (file.storage for file in files),
-        "inURLs": (file.url for file in files),
-    }
-    return {key: _list(column) for key, column in columns.items()}
+    if not files:
+        return dict.fromkeys(INPUT_LISTS, "")
+    return {key: _list([entry(file) for file in files]) for key, entry in INPUT_LISTS.items()}
 
 
 def _outputs(files: Sequence[Any]) -> dict[str, str]:
@@ -163,7 +168,7 @@ def _outputs(files: Sequence[Any]) -> dict[str, str]:
 
 
 def _list(entries: Iterable[Any]) -> str:
-    return ",".join(_entry(entry) for entry in entries)
+    return ",".join([_entry(entry) for entry in entries])
 
 
 def _entry(value: Any) -> str:

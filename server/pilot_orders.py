@@ -6,8 +6,14 @@ An order stands in the job's row until another takes its place, and every answer
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import Fault, Invalid
+
+if TYPE_CHECKING:
+    from ..core.settings import ServerSection
+    from .pilot_reports import PilotReport
 
 NOTHING = "NULL"
 KILL = "tobekilled"
@@ -64,8 +70,30 @@ def keeps_lease(pilot_id: str | None) -> bool:
     return _VERSION.search(pilot_id or "") is None
 
 
+def lease_seconds(section: ServerSection, pilot_id: str | None) -> int:
+    """How long a report keeps the job for a pilot that reports itself."""
+    return section.lease_seconds if keeps_lease(pilot_id) else section.patience_seconds
+
+
 def for_pilot(order: str | None, pilot_id: str | None) -> str:
     """What the answer to a pilot says; never null, which pilots do not survive (pilot protocol 18.2)."""
     if not order:
         return NOTHING
     return HARMLESS if fails_jobs(order, pilot_id) else order
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The answer to a report that counts."""
+
+    command: str
+    lease_seconds: int
+
+    def data(self) -> dict[str, Any]:
+        """The answer as v1 has it in `data`."""
+        return {"StatusCode": 0, "command": self.command, "leaseSeconds": self.lease_seconds}
+
+
+def accepted_by(job: Any, report: PilotReport, lease_seconds: int) -> Accepted:
+    """The answer to a report on a job that counts."""
+    return Accepted(for_pilot(job.command_to_pilot, report.pilot_id or job.pilot_id), lease_seconds)

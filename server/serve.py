@@ -27,7 +27,10 @@ from ..sql.engine import open_engine
 from .api.file_server import FRAMING_BYTES
 from .app import create_app
 from .auth.door import Door
+from .context import context_of
+from .fast_lane import FastLane
 from .gateway import Gateway
+from .identity import door_of
 from .secret_box import SecretBox
 
 log = logging.getLogger(__name__)
@@ -87,8 +90,10 @@ def load_worker(settings: Settings, parent: int, set_up: Setup | None = None) ->
         set_up(settings)
     section = settings.server
     section.cache_dir.mkdir(parents=True, exist_ok=True)
+    app = _prepared.get(parent) or _application(settings)
     return Gateway(
-        _prepared.get(parent) or _application(settings),
+        app,
+        FastLane(context_of(app), door_of(app)),
         threads=section.threads,
         max_body_bytes=section.max_body_bytes,
         max_upload_bytes=section.max_sandbox_bytes + FRAMING_BYTES,

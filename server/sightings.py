@@ -19,11 +19,16 @@ class Sightings:
     def __init__(self) -> None:
         self._noted: dict[str, datetime] = {}
 
-    def note(self, engine: sa.Engine, queue: str, now: datetime) -> None:
-        """Note that a pilot is at a queue; names that are no queues' are neither noted nor remembered."""
+    def note(self, engine: sa.Engine, queue: str, now: datetime) -> bool:
+        """Note that a pilot is at a queue; False when there is no such queue, by what was seen in the last minute.
+
+        Names that are no queues' are neither noted nor remembered.
+        """
         last = self._noted.get(queue)
         if last is not None and now - last < EVERY:
-            return
+            return True
         with contextlib.suppress(sa.exc.IntegrityError), engine.begin() as tx:  # another process was first
-            if grid.note_pilot(tx, queue, now=now):
-                self._noted[queue] = now
+            if not grid.note_pilot(tx, queue, now=now):
+                return False
+            self._noted[queue] = now
+        return True

@@ -98,6 +98,11 @@ def among(tx: sa.Connection, column: sa.ColumnElement[Any], values: Sequence[Any
     return column == sa.any_(sa.bindparam(None, list(values), type_=ARRAY(column.type)))
 
 
+def among_given(column: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[bool]:
+    """The condition that a column has one of the values that come with the execution as one list. PostgreSQL only."""
+    return column == sa.any_(sa.bindparam(name, type_=ARRAY(column.type)))
+
+
 def given(columns: Sequence[sa.Column[Any]]) -> Any:
     """A table with these columns, whose rows come with the execution as one list for each: `as_lists`.
 

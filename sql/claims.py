@@ -12,7 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from ..core.states import JobState
+from . import bulk
 from .engine import skip_locked
+from .ready import Ready
 from .tables import datasets, job_events, job_files, job_params, jobs, tasks
 from .types import UtcDateTime
 
@@ -58,7 +60,7 @@ class Claim:
 
 def claim(
     tx: sa.Connection, wanted: Claim, *, lease_until: datetime, now: datetime, request_id: str | None = None
-) -> list[sa.Row[Any]]:
+) -> list[Any]:
     """Give the best activated jobs of a queue to a pilot, and return what it has to know of them, the best first.
 
     The best is that of the first share that has one, and in a share that of the highest priority (manual ch. 14.4).
@@ -85,13 +87,13 @@ def claim(
 
 def _claim(
     tx: sa.Connection, limits: frozenset[str], n_shares: int, alone: bool, given: Mapping[str, Any]
-) -> list[sa.Row[Any]]:
+) -> list[Any]:
     """One claim, of the first `n_shares`; of all other jobs too unless these shares shall be `alone`.
 
     The first share alone nearly always has a job, and its statement is a third as long: the whole one is for the rest.
     """
     if tx.dialect.name == "postgresql":
-        return list(tx.execute(_claim_and_log(limits, n_shares, alone), given))
+        return _claim_and_log(limits, n_shares, alone).all(tx, given)
     taken = tx.execute(_claim_statement(limits, n_shares, alone), given).all()
     if not taken:
         return []
@@ -160,11 +162,11 @@ def _claim_statement(limits: frozenset[str], n_shares: int, alone: bool) -> Retu
 
 
 @lru_cache
-def _claim_and_log(limits: frozenset[str], n_shares: int, alone: bool) -> sa.Select[Any]:
+def _claim_and_log(limits: frozenset[str], n_shares: int, alone: bool) -> Ready:
     taken = _claim_statement(limits, n_shares, alone).cte("taken")
     lines = sa.select(*_line(taken.c.pandaid, taken.c.attempt_nr).values())
     logged = sa.insert(job_events).from_select(list(_line(None, None)), lines).cte("logged")
-    return _handed_out(taken).add_cte(logged)
+    return Ready(_handed_out(taken).add_cte(logged))
 
 
 def _line(pandaid: Any, attempt_nr: Any) -> dict[str, Any]:
@@ -218,26 +220,22 @@ def claimed_before(tx: sa.Connection, queue: str, key: str) -> list[sa.Row[Any]]
     return list(tx.execute(statement.order_by(jobs.c.pandaid)))
 
 
-def files_to_move(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, list[sa.Row[Any]]]:
+def files_to_move(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, list[Any]]:
     """What pilots must know of the files of their jobs: {pandaid: rows}."""
-    found: dict[int, list[sa.Row[Any]]] = {pandaid: [] for pandaid in pandaids}
-    for row in tx.execute(_FILES, {"of_jobs": list(pandaids)}):
+    found: dict[int, list[Any]] = {pandaid: [] for pandaid in pandaids}
+    given = {"of_jobs": list(pandaids)}
+    rows = _FILES_OF_ALL.all(tx, given) if tx.dialect.name == "postgresql" else tx.execute(_FILES_OF_EACH, given)
+    for row in rows:
         found[row.pandaid].append(row)
     return found
 
 
-_FILE_NAMES = ("pandaid", "lfn", "type", "guid", "size_bytes", "checksum", "scope", "storage", "url")
+_FILE_NAMES = "pandaid lfn type guid size_bytes checksum scope storage url may_be_missing"
 _FILES: sa.Select[Any] = (
-    sa.select(
-        *(
-            job_files.c[name]
-            for name in ["pandaid", "lfn", "type", "guid", "size_bytes", "checksum", "scope", "storage", "url"]
-        ),
-        job_files.c.may_be_missing,
-        datasets.c.dataset_name,
-    )
+    sa.select(*(job_files.c[name] for name in _FILE_NAMES.split()), datasets.c.dataset_name)
     .join(datasets, datasets.c.datasetid == job_files.c.datasetid)
-    .where(job_files.c.pandaid.in_(sa.bindparam("of_jobs", expanding=True)))
     .order_by(job_files.c.row_id)
     .prefix_with("/* jobs.files */")
 )
+_FILES_OF_EACH = _FILES.where(job_files.c.pandaid.in_(sa.bindparam("of_jobs", expanding=True)))
+_FILES_OF_ALL = Ready(_FILES.where(bulk.among_given(job_files.c.pandaid, "of_jobs")))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -25,6 +26,9 @@ SQLITE_BUSY_SECONDS = 60
 #: clean-up of the claim index, and claims slow down a hundredfold.
 STATEMENT_SECONDS = 60
 IDLE_TRANSACTION_SECONDS = 60
+#: By the engine of transactions, the one for statements that are whole by themselves, with connections of its own:
+#: to tell a connection each time that it needs no transaction, and does again, costs more than such a statement.
+_singles: WeakKeyDictionary[sa.Engine, sa.Engine] = WeakKeyDictionary()
 #: A connection that rested for longer is tried before it is used.
 RESTED_SECONDS = 1.0
 
@@ -56,7 +60,19 @@ def open_engine(url: str | sa.URL, *, pool_size: int = 5, statement_seconds: int
         }
     engine = sa.create_engine(parsed, **options)
     _look_after_rested(engine)
+    if engine.dialect.name == "postgresql":
+        _open_single(engine, options)
     return engine
+
+
+def _open_single(engine: sa.Engine, options: dict[str, Any]) -> None:
+    without = sa.create_engine(engine.url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **options)
+    _look_after_rested(without)
+    _singles[engine] = without
+
+    @event.listens_for(engine, "engine_disposed")
+    def _disposed(disposed: sa.Engine) -> None:
+        without.dispose()
 
 
 def _look_after_rested(engine: sa.Engine) -> None:
@@ -117,11 +133,8 @@ def single(engine: sa.Engine) -> Iterator[sa.Connection]:
 
     Elsewhere, where such a thing takes several statements, it is a transaction.
     """
-    if engine.dialect.name != "postgresql":
-        with engine.begin() as tx:
-            yield tx
-        return
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as tx:
+    without = _singles.get(engine)
+    with without.connect() if without is not None else engine.begin() as tx:
         yield tx
 
 

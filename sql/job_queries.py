@@ -9,7 +9,9 @@ import sqlalchemy as sa
 
 from ..core.errors import NotFound
 from ..core.states import OutputFileState
+from . import bulk
 from .jobs import batches
+from .ready import Ready
 from .tables import (
     INPUT_TYPES,
     archived_jobs,
@@ -27,18 +29,25 @@ from .tables import (
 
 _REPORTED_NAMES = "pandaid jeditaskid attempt_nr status reported_status command_to_pilot pilot_id lease_until"
 REPORTED_COLUMNS = tuple(_REPORTED_NAMES.split())
-#: The busiest statement of the server, so it is put together once, and reads no more than a report needs.
-_REPORTED = (
-    sa.select(*(jobs.c[name] for name in REPORTED_COLUMNS))
-    .where(jobs.c.pandaid == sa.bindparam("pandaid"))
-    .prefix_with("/* jobs.report */")
-)
+#: The busiest statement of the server: it reads no more than a report needs.
+_WANTED = sa.select(*(jobs.c[name] for name in REPORTED_COLUMNS)).prefix_with("/* jobs.report */")
+_REPORTED = _WANTED.where(jobs.c.pandaid == sa.bindparam("pandaid"))
+_LOOKED_AT = Ready(_REPORTED)
+_LOOKED_AT_EACH = _WANTED.where(jobs.c.pandaid.in_(sa.bindparam("pandaids", expanding=True)))
+_LOOKED_AT_ALL = Ready(_WANTED.where(bulk.among_given(jobs.c.pandaid, "pandaids")))
 _LOCKED = _REPORTED.with_for_update()
 
 
 def look_for_report(tx: sa.Connection, pandaid: int) -> Any:
     """What a pilot's report is judged by, without a lock; None when there is no such live job."""
-    return tx.execute(_REPORTED, {"pandaid": pandaid}).first()
+    return _LOOKED_AT.first(tx, {"pandaid": pandaid})
+
+
+def look_for_reports(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, Any]:
+    """`look_for_report` of many jobs at once: {pandaid: row}, of those that there are."""
+    given = {"pandaids": list(pandaids)}
+    rows = _LOOKED_AT_ALL.all(tx, given) if tx.dialect.name == "postgresql" else tx.execute(_LOOKED_AT_EACH, given)
+    return {row.pandaid: row for row in rows}
 
 
 def lock_for_report(tx: sa.Connection, pandaid: int) -> sa.Row[Any]:

@@ -17,6 +17,7 @@ from ..core.states import JOBS, LEASED, JobState
 from . import bulk
 from .engine import skip_locked
 from .job_reports import store_report
+from .ready import Ready
 from .tables import job_events, job_reports, jobs
 
 #: How many ids one statement names: SQLite and PostgreSQL take some 32 000 variables.
@@ -111,7 +112,6 @@ def move_job(
     """
     report = report or {}
     values = _values_of_step(held.status, to, now, also)
-    step = _step(frozenset(values), new_attempt)
     line = _line(held.pandaid, held.attempt_nr, held.status, to, actor, why, now, request_id)
     given = {
         **{f"the_{name}": value for name, value in values.items()},
@@ -120,9 +120,10 @@ def move_job(
     if tx.dialect.name == "postgresql":
         told = {f"told_{name}": value for name, value in report.items()}
         statement = _step_and_log(frozenset(values), new_attempt, frozenset(report))
-        attempt_nr = tx.scalar(statement, {**given, **told})
+        row = statement.first(tx, {**given, **told})
+        attempt_nr = row.attempt_nr if row else None
     else:
-        attempt_nr = tx.scalar(step, given)
+        attempt_nr = tx.scalar(_step(frozenset(values), new_attempt), given)
         if attempt_nr is not None:
             tx.execute(sa.insert(job_events), {**line, "attempt_nr": attempt_nr})
             store_report(tx, held.pandaid, report)
@@ -155,7 +156,7 @@ _FENCE = {"pandaid": "pandaid", "attempt_nr": "attempt_nr", "status": "old_statu
 
 
 @lru_cache
-def _step_and_log(names: frozenset[str], new_attempt: bool, told: frozenset[str]) -> Any:
+def _step_and_log(names: frozenset[str], new_attempt: bool, told: frozenset[str]) -> Ready:
     moved = _step(names, new_attempt).cte("moved")
     columns = [column for column in job_events.c if column.name in _LINE]
     values = [
@@ -165,12 +166,12 @@ def _step_and_log(names: frozenset[str], new_attempt: bool, told: frozenset[str]
     logged = sa.insert(job_events).from_select(columns, sa.select(*values).select_from(moved)).cte("logged")
     statement = sa.select(moved.c.attempt_nr).add_cte(logged)
     if not told:
-        return statement
+        return Ready(statement)
     reported = [job_reports.c[name] for name in ("pandaid", *sorted(told))]
     given = [sa.bindparam("of_pandaid", type_=job_reports.c.pandaid.type)]
     given += [sa.bindparam(f"told_{column.name}", type_=column.type) for column in reported[1:]]
     entered = postgresql.insert(job_reports).from_select(reported, sa.select(*given).select_from(moved))
-    return statement.add_cte(bulk.or_set(entered, "pandaid", told).cte("reported"))
+    return Ready(statement.add_cte(bulk.or_set(entered, "pandaid", told).cte("reported")))
 
 
 _LINE = ("pandaid", "attempt_nr", "old_status", "new_status", "actor", "why", "request_id", "at")
@@ -212,16 +213,17 @@ def renew(tx: sa.Connection, held: JobRef, *, lease_until: datetime, now: dateti
     values = {"lease_until": lease_until, "heartbeat_at": now, "modified_at": now, **also}
     given = {f"the_{name}": value for name, value in values.items()}
     fence = {"of_pandaid": held.pandaid, "of_attempt_nr": held.attempt_nr, "of_status": held.status}
-    return tx.execute(_renewal(frozenset(values)), {**given, **fence}).rowcount == 1
+    return _renewal(frozenset(values)).first(tx, {**given, **fence}) is not None
 
 
 @lru_cache
-def _renewal(columns: frozenset[str]) -> sa.Update:
+def _renewal(columns: frozenset[str]) -> Ready:
     """The renewal that sets these columns: put together once, for heartbeats are the commonest request."""
-    return (
+    return Ready(
         sa.update(jobs)
         .where(*(jobs.c[name] == sa.bindparam(f"of_{name}") for name in ("pandaid", "attempt_nr", "status")))
         .values({name: sa.bindparam(f"the_{name}") for name in sorted(columns)})
+        .returning(jobs.c.pandaid)
         .prefix_with("/* jobs.renew */")
     )
 

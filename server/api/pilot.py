@@ -14,11 +14,11 @@ from ...core.errors import BambooError, Fault, Invalid, Stale
 from ...sql import job_queries, workers
 from ..bodies import SEVERAL, Query, WireBody, check, read_body, read_query
 from ..context import context, request_id
-from ..envelope import as_json, succeeded
+from ..envelope import as_json, succeeded, success
 from ..errors import answer
 from ..job_handout import WorkWanted, hand_out
-from ..job_updates import Accepted, take_report
-from ..pilot_orders import KILL, NOTHING, for_pilot, keeps_lease
+from ..job_updates import take_report
+from ..pilot_orders import KILL, NOTHING, Accepted, lease_seconds
 from ..pilot_reports import PilotReport
 
 routes = Blueprint("pilot", __name__)
@@ -86,8 +86,12 @@ def acquire_jobs() -> Response:
 @routes.post("/update_job")
 def update_job() -> Response:
     """Take a report on a job, renew its lease, and hand over the command that waits for the pilot."""
-    accepted = take(read_body(PilotReport))
-    return succeeded(accepted.data(), command=accepted.command)
+    return as_json(told(take(read_body(PilotReport))))
+
+
+def told(accepted: Accepted) -> dict[str, Any]:
+    """The answer to a report that counts."""
+    return success(accepted.data(), command=accepted.command)
 
 
 def take(report: PilotReport, *, by_harvester: bool = False) -> Accepted:
@@ -96,15 +100,14 @@ def take(report: PilotReport, *, by_harvester: bool = False) -> Accepted:
     Harvester knows of no leases, as PanDA's pilots do not: it tells of a job when something changes.
     """
     now, server = context().now(), context().settings.server
-    knows_leases = keeps_lease(report.pilot_id) and not by_harvester
-    seconds = server.lease_seconds if knows_leases else server.patience_seconds
+    seconds = server.patience_seconds if by_harvester else lease_seconds(server, report.pilot_id)
     with context().looking() as tx:
         job = job_queries.look_for_report(tx, report.job_id)
     how: dict[str, Any] = {"lease_seconds": seconds, "now": now, "request_id": request_id()}
     if job is not None and not report.meta_data:
-        left = context().heartbeats.take(job, report, lease_seconds=seconds, now=now)
-        if left is not None:
-            return Accepted(for_pilot(job.command_to_pilot, report.pilot_id or job.pilot_id), left)
+        collected = context().heartbeats.take(job, report, lease_seconds=seconds, now=now)
+        if collected is not None:
+            return collected
         with suppress(Stale), context().single() as tx:
             return take_report(tx, job, report, **how)
     with context().writing() as tx:  # refused, or somebody was quicker: what counts is seen under a lock

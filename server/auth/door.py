@@ -64,7 +64,7 @@ class Door:
 
     def caller(self, request: Request, now: datetime) -> Caller:
         """Who makes a request; raises `NotProven`, `NotAdmitted`, and `Invalid` for a name that cannot be one."""
-        token = _bearer(request)
+        token = bearer(request.headers.get("Authorization", ""))
         if token and self.keys is not None:
             origin = request.headers.get("Origin", "")
             return self.memory.find(token, origin, self.keys, now) or self._prove(token, origin, self.keys, now)
@@ -137,9 +137,8 @@ def _faults(section: ServerSection) -> list[Fault]:
     return faults
 
 
-def _bearer(request: Request) -> str:
-    """The token of a request, empty for none; raises `NotProven` for other kinds of authorisation."""
-    given = request.headers.get("Authorization", "")
+def bearer(given: str) -> str:
+    """The token in a header Authorization, empty for none; raises `NotProven` for other kinds of authorisation."""
     scheme, _, token = given.strip().partition(" ")
     if given and scheme.lower() != "bearer":
         raise NotProven("the header Authorization has no bearer token", hint="send `Bearer`, a blank, and the token")
