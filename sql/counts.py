@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from ..core.states import JobState
+from ..core.states import JOBS, JobState
 from .generation import NewJob
 from .tables import given_cores, job_counts, jobs, tasks, work_queues
 
+#: Up to so many jobs are counted within some milliseconds.
+FEW = 20_000
+#: Kept counts that are older have nobody any more who keeps them.
+KEPT = timedelta(minutes=5)
+GOING = [state for state in JOBS.rows if state not in JOBS.final]
 _KEYS = ("queue", "gshare", "resource_type", "prod_source_label", "status")
 
 
@@ -90,6 +95,35 @@ def given_by_others(tx: sa.Connection, server: str, *, counted_at: datetime) -> 
 def of_queues(tx: sa.Connection) -> list[sa.Row[Any]]:
     """The kept counts, by queue."""
     return list(tx.execute(sa.select(job_counts).order_by(*(job_counts.c[key] for key in _KEYS))))
+
+
+def lately(tx: sa.Connection, *, now: datetime) -> tuple[dict[str, dict[str, int]], datetime | None]:
+    """Jobs that are not over by queue and state: {queue: {status: n}}, and when they were counted if not just now.
+
+    Few jobs are counted for whoever asks; of many the kept counts are told, as long as somebody keeps them.
+    """
+    counted_at = tx.scalar(sa.select(sa.func.min(job_counts.c.counted_at)))
+    if counted_at is not None and now - counted_at < KEPT:
+        kept = by_queue(tx)
+        if sum(n for by_status in kept.values() for n in by_status.values()) > FEW:
+            going = {queue: {status: n for status, n in kept[queue].items() if status in GOING} for queue in kept}
+            return {queue: by_status for queue, by_status in going.items() if by_status}, counted_at
+    return by_queue_now(tx), None
+
+
+def by_queue_now(tx: sa.Connection, queue: str | None = None) -> dict[str, dict[str, int]]:
+    """Jobs that are not over by queue, or of one queue, and state, counted now: {queue: {status: n}}."""
+    statement = (
+        sa.select(jobs.c.queue, jobs.c.status, sa.func.count())
+        .where(jobs.c.status.in_(GOING))
+        .group_by(jobs.c.queue, jobs.c.status)
+    )
+    if queue is not None:
+        statement = statement.where(jobs.c.queue == queue)
+    counts: dict[str, dict[str, int]] = {}
+    for queue, status, n in tx.execute(statement):
+        counts.setdefault(queue, {})[status] = n
+    return counts
 
 
 def by_queue(tx: sa.Connection) -> dict[str, dict[str, int]]:

@@ -13,10 +13,9 @@ from ..core.counting import count_text
 from ..core.errors import BadState, Fault, Invalid, NotFound
 from ..core.nearby import guess
 from ..core.queue_keys import key_faults, name_fault, slips
-from ..core.states import JOBS
-from . import queue_history, tasks
+from . import counts, queue_history, tasks
 from .queue_values import COLUMN_OF_KEY, Layers, differences
-from .tables import jobs, queues, resource_types, sites, storages
+from .tables import queues, resource_types, sites, storages
 
 _MAY_BE_NULL = ("vo", "storage")
 
@@ -112,7 +111,7 @@ def remove_queue(tx: sa.Connection, queue: str, *, now: datetime, actor: str) ->
     row = tx.execute(locked_queues().where(queues.c.queue == queue)).first()
     if row is None:
         raise NotFound(f"there is no queue {queue}", hint="`bamboo queue list` shows what there is")
-    if n_jobs := sum(job_counts(tx, queue).get(queue, {}).values()):
+    if n_jobs := sum(counts.by_queue_now(tx, queue).get(queue, {}).values()):
         hint = f"`bamboo queue set {queue} status=offline`, and remove it when they are over"
         raise BadState(f"queue {queue} has {count_text(n_jobs, 'job')}", hint=hint)
     if row.imported is not None and row.vanished_at is None:
@@ -167,21 +166,6 @@ def set_storage(tx: sa.Connection, storage: str, *, site: str, endpoint: str, pa
         values["attributes"] = {}
     if tx.execute(sa.update(storages).where(storages.c.storage == storage).values(values)).rowcount == 0:
         tx.execute(sa.insert(storages).values(storage=storage, attributes={}, **values))
-
-
-def job_counts(tx: sa.Connection, queue: str | None = None) -> dict[str, dict[str, int]]:
-    """How many jobs each queue, or one, has in each state that is not final: {queue: {status: n}}."""
-    statement = (
-        sa.select(jobs.c.queue, jobs.c.status, sa.func.count())
-        .where(jobs.c.status.in_([state for state in JOBS.rows if state not in JOBS.final]))
-        .group_by(jobs.c.queue, jobs.c.status)
-    )
-    if queue is not None:
-        statement = statement.where(jobs.c.queue == queue)
-    counts: dict[str, dict[str, int]] = {}
-    for queue, status, n in tx.execute(statement):
-        counts.setdefault(queue, {})[status] = n
-    return counts
 
 
 def queue_document(queue: sa.Row[Any]) -> dict[str, Any]:

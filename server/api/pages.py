@@ -9,7 +9,7 @@ from flask import Blueprint, Response, render_template
 
 from ... import __version__
 from ...core.states import TASKS
-from ...sql import migrate, queues, task_queries
+from ...sql import counts, migrate, queues, task_queries
 from ..context import context
 from ..envelope import as_json
 from ..errors import RETRY_AFTER_SECONDS
@@ -36,17 +36,19 @@ def readyz() -> Response:
 @routes.get("/")
 def status() -> Response:
     """Tasks and jobs by their states, for people."""
+    now = context().now()
     with context().reading() as tx:
         tasks = task_queries.counts_by_status(tx)
-        counts = queues.job_counts(tx)
+        n_jobs, counted_at = counts.lately(tx, now=now)
         rows = queues.list_queues(tx)
-    states = sorted({state for by_state in counts.values() for state in by_state})
+    states = sorted({state for by_state in n_jobs.values() for state in by_state})
     page = render_template(
         "status.html",
         version=__version__,
         tasks=[(state, row.meaning, tasks[state]) for state, row in TASKS.rows.items() if state in tasks],
         states=states,
-        queues=[(row, counts.get(row.queue, {})) for row in rows],
+        queues=[(row, n_jobs.get(row.queue, {})) for row in rows],
+        counted_at=counted_at,
     )
     return Response(page, headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"})
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from flask import Blueprint, Response
 from pydantic import Field
 
-from ...sql import queue_history, queues
+from ...sql import counts, queue_history, queues
 from ...sql.queue_values import Layers
 from ..bodies import SEVERAL, Body, Query, read_body, read_query
 from ..context import context
@@ -43,11 +43,13 @@ class Removal(Body):
 
 @routes.get("/list")
 def list_queues() -> Response:
-    """All queues, with how many jobs each has in which state."""
+    """All queues, with how many jobs each has in which state, and when these were counted if it was not just now."""
+    now = context().now()
     with context().reading() as tx:
-        counts = queues.job_counts(tx)
+        n_jobs, counted_at = counts.lately(tx, now=now)
         found = queues.list_queues(tx)
-    return succeeded([{**queues.queue_document(row), "jobs": counts.get(row.queue, {})} for row in found])
+    when = {} if counted_at is None else {"jobs_counted_at": counted_at}
+    return succeeded([{**queues.queue_document(row), "jobs": n_jobs.get(row.queue, {}), **when} for row in found])
 
 
 @routes.get("/get")
@@ -56,9 +58,9 @@ def get_queue() -> Response:
     name = read_query(OneQueue).queue
     with context().reading() as tx:
         row = queues.get_queue(tx, name)
-        counts = queues.job_counts(tx, name)
+        n_jobs = counts.by_queue_now(tx, name)
     origins = {key: one.origin for key, one in sorted(Layers.of_row(row).values().items())}
-    more = {"storage": row.storage, "jobs": counts.get(name, {}), "origins": origins}
+    more = {"storage": row.storage, "jobs": n_jobs.get(name, {}), "origins": origins}
     return succeeded({**queues.queue_document(row), **more})
 
 

@@ -15,7 +15,7 @@ from ...core.why import Step, Why
 from ...plugins.manager import Plugins
 from ...plugins.questions import read_question
 from ...plugins.what_if import Edit, changed, parse
-from ...sql import open_work, queues, settings
+from ...sql import counts, open_work, queues, settings
 from .steps import dispatch_step, standing
 
 ASKED_TASKS = tunable(
@@ -36,8 +36,8 @@ def why_queue(tx: sa.Connection, plugins: Plugins, name: str, tried: Sequence[st
     """
     edits = parse(tried, queues.names(tx) if tried else None)
     status, state = standing(tx, name, edits)
-    counts = queues.job_counts(tx).get(name, {})
-    told = ", ".join(f"{n} {status}" for status, n in counts.items()) or "none"
+    n_jobs = counts.by_queue_now(tx, name).get(name, {})
+    told = ", ".join(f"{n} {status}" for status, n in n_jobs.items()) or "none"
     online = status == "online" and state == "ACTIVE"
     steps = [Step("status", f"{status}, {state}; jobs: {told}", online)]
     steps += [_brokers(tx, plugins, name, edits, now), dispatch_step(tx, name, now, edits=edits)]

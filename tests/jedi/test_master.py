@@ -21,7 +21,7 @@ from patience import PATIENCE_SECONDS, eventually
 from systems import descendants, processes
 
 from bamboo.core.clock import utc_now
-from bamboo.sql import queues, tasks
+from bamboo.sql import counts, queues, tasks
 from bamboo.tests.jedi.rounds import OUTPUT
 
 RUNNER = """
@@ -187,7 +187,7 @@ def test_the_dead_are_replaced_and_work_goes_on(start_master: Callable[..., Runn
     task = submit(engine)
     eventually(lambda: status(engine, task) == "running", "the task to run")
     with engine.connect() as tx:
-        assert queues.job_counts(tx) == {"Q": {"activated": 3}}
+        assert counts.by_queue_now(tx) == {"Q": {"activated": 3}}
     master.stop()
 
 

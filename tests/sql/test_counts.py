@@ -60,3 +60,21 @@ def test_counting_and_adding_at_once_get_in_nobodys_way(engine: sa.Engine, clock
     for thread in threads:
         thread.join()
     assert failed == []
+
+
+def test_of_many_jobs_the_kept_counts_are_told_while_somebody_keeps_them(engine: sa.Engine, clock: ManualClock) -> None:
+    """Few jobs are counted anew: these counts name jobs that are not there."""
+    counted_at = clock()
+    add(engine, clock, 3)
+    with engine.connect() as tx:
+        assert counts.lately(tx, now=clock()) == ({}, None)
+    with engine.begin() as tx:
+        tx.execute(sa.update(t.job_counts).values(n_jobs=counts.FEW + 1))
+        over = {**COLUMNS, "n_jobs": 7, "n_cores": 7, "work_queue_id": 0, "counted_at": counted_at}
+        del over["core_count"]
+        tx.execute(sa.insert(t.job_counts).values(**{**over, "status": JobState.FINISHED}))
+    with engine.connect() as tx:
+        clock.advance(seconds=200)
+        assert counts.lately(tx, now=clock()) == ({"Q": {"activated": counts.FEW + 1}}, counted_at)
+        clock.advance(seconds=101)
+        assert counts.lately(tx, now=clock()) == ({}, None)

@@ -11,7 +11,7 @@ from world import World
 from bamboo.core.clock import ManualClock
 from bamboo.core.errors import Invalid, NotFound
 from bamboo.core.states import JobState
-from bamboo.sql import queues
+from bamboo.sql import counts, queues
 
 #: What a real pilot was given (panda-pilot.md, chapter 4): the keys that it reads, and their types.
 QUEUE_KEYS: dict[str, type] = {
@@ -108,4 +108,4 @@ def test_jobs_are_counted_by_queue_and_state(world: World) -> None:
     world.generate(2, queue="R", status=JobState.ACTIVATED)
     world.book(world.move(world.claim(1), JobState.HOLDING))
     with world.engine.connect() as tx:
-        assert queues.job_counts(tx) == {"Q": {"running": 2}, "R": {"activated": 2}}
+        assert counts.by_queue_now(tx) == {"Q": {"running": 2}, "R": {"activated": 2}}
