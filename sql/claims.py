@@ -94,7 +94,7 @@ def _claim(
     """
     if tx.dialect.name == "postgresql":
         return _claim_and_log(limits, n_shares, alone).all(tx, given)
-    taken = tx.execute(_claim_statement(limits, n_shares, alone), given).all()
+    taken = _claim_alone(limits, n_shares, alone).all(tx, given)
     if not taken:
         return []
     moment = {name: given[name] for name in ("the_moment", "the_actor", "the_why", "the_request")}
@@ -159,6 +159,11 @@ def _claim_statement(limits: frozenset[str], n_shares: int, alone: bool) -> Retu
         .returning(*_COLUMNS)
         .prefix_with("/* jobs.claim */")
     )
+
+
+@lru_cache
+def _claim_alone(limits: frozenset[str], n_shares: int, alone: bool) -> Ready:
+    return Ready(_claim_statement(limits, n_shares, alone))
 
 
 @lru_cache

@@ -123,7 +123,8 @@ def move_job(
         row = statement.first(tx, {**given, **told})
         attempt_nr = row.attempt_nr if row else None
     else:
-        attempt_nr = tx.scalar(_step(frozenset(values), new_attempt), given)
+        row = _step_alone(frozenset(values), new_attempt).first(tx, given)
+        attempt_nr = row.attempt_nr if row else None
         if attempt_nr is not None:
             tx.execute(sa.insert(job_events), {**line, "attempt_nr": attempt_nr})
             store_report(tx, held.pandaid, report)
@@ -150,6 +151,11 @@ def _step(names: frozenset[str], new_attempt: bool) -> ReturningUpdate[Any]:
     if new_attempt:
         values["attempt_nr"] = jobs.c.attempt_nr + 1
     return sa.update(jobs).where(*fence).values(values).returning(jobs.c.attempt_nr).prefix_with("/* jobs.move */")
+
+
+@lru_cache
+def _step_alone(names: frozenset[str], new_attempt: bool) -> Ready:
+    return Ready(_step(names, new_attempt))
 
 
 _FENCE = {"pandaid": "pandaid", "attempt_nr": "attempt_nr", "status": "old_status"}
