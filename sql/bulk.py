@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -56,6 +57,40 @@ def insert(tx: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]
     tx.exec_driver_sql(statement, converted)
 
 
+def insert_new(tx: sa.Connection, table: sa.Table, key: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> int:
+    """Enter rows, which all name the same columns, but for those whose key there is already; returns how many."""
+    if not rows:
+        return 0
+    names = tuple(sorted(rows[0]))
+    if tx.dialect.name == "postgresql":
+        entered = tx.execute(_insert_new_of_all(table, key, names), as_lists(rows), execution_options=_COUNTED)
+    else:
+        entered = tx.execute(_insert_new_of_each(table, key, names), list(rows), execution_options=_COUNTED)
+    return entered.rowcount
+
+
+#: SQLAlchemy asks the driver only after updates by itself.
+_COUNTED = {"preserve_rowcount": True}
+
+
+@lru_cache
+def _insert_new_of_all(table: sa.Table, key: tuple[str, ...], names: tuple[str, ...]) -> Any:
+    columns = [table.c[name] for name in names]
+    entered = postgresql.insert(table).from_select(columns, _chosen(columns))
+    return entered.on_conflict_do_nothing(index_elements=key)
+
+
+@lru_cache
+def _insert_new_of_each(table: sa.Table, key: tuple[str, ...], names: tuple[str, ...]) -> Any:
+    entered = sqlite.insert(table).values({name: sa.bindparam(name) for name in names})
+    return entered.on_conflict_do_nothing(index_elements=key)
+
+
+def _chosen(columns: Sequence[sa.Column[Any]]) -> sa.Select[Any]:
+    rows = given(columns)
+    return sa.select(*(rows.c[column.name] for column in columns))
+
+
 def _copy(tx: sa.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """COPY, which SQLAlchemy does not know; its errors become the ones that callers know."""
     errors: Any = tx.dialect.loaded_dbapi
@@ -74,28 +109,74 @@ def _converted(
     """The rows as tuples of what the driver takes. Made a column at a time, most of which need no conversion."""
     made: list[Sequence[Any]] = []
     for column in columns:
-        name, convert = column.name, _conversion(dialect, column)
-        values = [row[name] for row in rows]
-        if convert is not None:
-            first = values[0]
-            if all(value is first for value in values):  # the moment, say, that all rows are entered at
-                values = [convert(first)] * len(values)
-            else:
-                values = [convert(value) for value in values]
-        made.append(values)
+        name = column.name
+        convert: _Convert | None = column.type.dialect_impl(dialect).bind_processor(dialect)
+        made.append(_all_converted(convert, [row[name] for row in rows]))
     return list(zip(*made, strict=True))
 
 
-def _conversion(dialect: sa.Dialect, column: sa.Column[Any]) -> _Convert | None:
-    convert: _Convert | None = column.type.dialect_impl(dialect).bind_processor(dialect)
-    return convert
+def _all_converted(convert: _Convert | None, values: Sequence[Any]) -> Sequence[Any]:
+    if convert is None or not values:
+        return values
+    first = values[0]
+    if all(value is first for value in values):  # the moment, say, that all rows are entered at
+        return [convert(first)] * len(values)
+    return [convert(value) for value in values]
 
 
 def among(tx: sa.Connection, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
     """The condition that a column has one of these values: one parameter on PostgreSQL, however many they are."""
     if tx.dialect.name != "postgresql":
         return column.in_(values)
-    return column == sa.any_(sa.bindparam(None, list(values), type_=ARRAY(column.type)))
+    return column == sa.any_(sa.bindparam(None, list(values), type_=_InOneText(column.type)))
+
+
+class _InOneText(sa.types.TypeDecorator[Sequence[Any]]):
+    """An array that goes to PostgreSQL as one text: the driver would look at each element, which costs more."""
+
+    impl = ARRAY
+    cache_ok = True
+
+    def __init__(self, item_type: sa.types.TypeEngine[Any]) -> None:
+        self.item_type = item_type
+        super().__init__(item_type)
+
+    def bind_processor(self, dialect: sa.Dialect) -> _Convert:
+        """The elements as the driver takes them, and these as a text where they are what `_array` knows."""
+        convert: _Convert | None = self.item_type.dialect_impl(dialect).bind_processor(dialect)
+
+        def bind(values: Sequence[Any]) -> str | list[Any]:
+            return _array(_all_converted(convert, values))
+
+        return bind
+
+
+def _array(values: Sequence[Any]) -> str | list[Any]:
+    """PostgreSQL's text of an array; the values as they are when they are of a type that the driver must see to."""
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return f"{{{','.join(map(str, values))}}}"
+    if kinds == {str}:
+        joined = '","'.join(values)
+        if joined.count('"') == 2 * (len(values) - 1) and "\\" not in joined:
+            return f'{{"{joined}"}}'
+    if all(kind in _AS_ELEMENT or issubclass(kind, str) for kind in kinds):
+        return f"{{{','.join([_AS_ELEMENT.get(type(value), _quoted)(value) for value in values])}}}"
+    return list(values)
+
+
+def _quoted(value: str) -> str:
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+_AS_ELEMENT: Mapping[type, Callable[[Any], str]] = {
+    int: str,
+    bool: str,
+    str: _quoted,
+    type(None): lambda _: "NULL",
+    datetime: lambda moment: f'"{moment.isoformat()}"',
+}
 
 
 def among_given(column: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[bool]:
@@ -108,7 +189,7 @@ def given(columns: Sequence[sa.Column[Any]]) -> Any:
 
     PostgreSQL only.
     """
-    lists = [sa.bindparam(f"all_{column.name}", type_=ARRAY(column.type)) for column in columns]
+    lists = [sa.bindparam(f"all_{column.name}", type_=_InOneText(column.type)) for column in columns]
     named = [sa.column(column.name, column.type) for column in columns]
     return sa.func.unnest(*lists).table_valued(*named, name="given").render_derived()
 
@@ -138,9 +219,7 @@ def upsert(tx: sa.Connection, table: sa.Table, key: str, rows: Sequence[Mapping[
 @lru_cache
 def _upsert_all(table: sa.Table, key: str, names: tuple[str, ...]) -> Any:
     columns = [table.c[name] for name in (key, *names)]
-    rows = given(columns)
-    chosen = sa.select(*(rows.c[column.name] for column in columns))
-    return or_set(postgresql.insert(table).from_select(columns, chosen), key, names)
+    return or_set(postgresql.insert(table).from_select(columns, _chosen(columns)), key, names)
 
 
 @lru_cache
