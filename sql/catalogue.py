@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -61,23 +61,45 @@ def add_files(tx: sa.Connection, dataset: int, rows: Sequence[Mapping[str, Any]]
     Rows have lfn, url, size_bytes and adler32, and may have scope, guid, n_events and pandaid. Without a scope they
     have that of the dataset: PanDA's pilot finds files by scope and name (pilot protocol 13).
     """
-    known: set[str] = set()
-    for some in batches([row["lfn"] for row in rows]):
-        known.update(
-            tx.scalars(
-                sa.select(members.c.lfn).where(members.c.dataset_id == dataset, bulk.among(tx, members.c.lfn, some))
-            )
-        )
-    new = {row["lfn"]: row for row in rows if row["lfn"] not in known}
-    if new:
-        common = {"n_events": None, "pandaid": None, "dataset_id": dataset, "created_at": now}
-        scope = tx.scalar(sa.select(sets.c.scope).where(sets.c.dataset_id == dataset))
-        rows = [
-            {**common, **row, "guid": row.get("guid") or str(uuid.uuid4()), "scope": row.get("scope") or scope}
-            for row in new.values()
-        ]
-        bulk.insert(tx, members, rows)
-    return len(new)
+    scope = tx.scalar(sa.select(sets.c.scope).where(sets.c.dataset_id == dataset))
+    return _enter(tx, [({"dataset_id": dataset, "scope": scope}, rows)], now)
+
+
+def add_files_of_many(
+    tx: sa.Connection, files: Mapping[str, Sequence[Mapping[str, Any]]], *, user_name: str, now: datetime
+) -> int:
+    """`ensure_dataset` and `add_files` for {dataset name: rows}, in as many statements as for one."""
+    homes = _homes(tx, [name.rstrip("/") for name in files])
+    for name in sorted(files):
+        if name.rstrip("/") not in homes:
+            ensure_dataset(tx, name, user_name=user_name, now=now)
+            homes |= _homes(tx, [name.rstrip("/")])
+    return _enter(tx, [(homes[name.rstrip("/")], files[name]) for name in sorted(files)], now)
+
+
+def _homes(tx: sa.Connection, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """What files get from the datasets of these names."""
+    statement = sa.select(sets.c.name, sets.c.dataset_id, sets.c.scope).where(bulk.among(tx, sets.c.name, names))
+    return {name: {"dataset_id": dataset, "scope": scope} for name, dataset, scope in tx.execute(statement).all()}
+
+
+def _enter(
+    tx: sa.Connection, files: Iterable[tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]], now: datetime
+) -> int:
+    common = {"n_events": None, "pandaid": None, "created_at": now}
+    new = {
+        (home["dataset_id"], row["lfn"]): {
+            **common,
+            **row,
+            **home,
+            "guid": row.get("guid") or str(uuid.uuid4()),
+            "scope": row.get("scope") or home["scope"],
+        }
+        for home, rows in files
+        for row in rows
+    }
+    in_order = [new[key] for key in sorted(new)]  # so that two writers never wait for each other in a circle
+    return sum(bulk.insert_new(tx, members, ("dataset_id", "lfn"), some) for some in batches(in_order))
 
 
 def must_be_same(tx: sa.Connection, dataset: int, name: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -20,14 +20,10 @@ class CatalogueAdder:
     def register_outputs(
         self, tx: sa.Connection, made: Sequence[MadeFile], user_name: str, now: datetime
     ) -> int | None:
-        by_dataset: dict[str, list[MadeFile]] = defaultdict(list)
+        by_dataset: dict[str, list[dict[str, object]]] = defaultdict(list)
         for file in made:
-            by_dataset[file.dataset_name].append(file)
-        added = 0
-        for name, some in sorted(by_dataset.items()):
-            dataset = catalogue.ensure_dataset(tx, name, user_name=user_name, now=now)
-            added += catalogue.add_files(tx, dataset, [_entry(file) for file in some], now=now)
-        return added
+            by_dataset[file.dataset_name].append(_entry(file))
+        return catalogue.add_files_of_many(tx, by_dataset, user_name=user_name, now=now)
 
 
 def _entry(file: MadeFile) -> dict[str, object]:

@@ -80,6 +80,8 @@ def add_files() -> Response:
         caller().must_own(f"dataset {body.dataset}", catalogue.owner(tx, dataset))
         catalogue.must_be_same(tx, dataset, body.dataset, rows)
         added = catalogue.add_files(tx, dataset, rows, now=now)
+        if added < len(rows):  # another request may have registered some meanwhile, with another content
+            catalogue.must_be_same(tx, dataset, body.dataset, rows)
     return succeeded({"added": added, "known": len(rows) - added})
 
 
