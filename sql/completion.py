@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,8 +10,10 @@ import sqlalchemy as sa
 
 from ..core.errors import Stale
 from ..core.states import InputDatasetState, TaskState
+from . import bulk
 from . import datasets as datasets_sql
 from . import tasks as tasks_sql
+from .jobs import batches
 from .tables import datasets, tasks
 
 #: States in which jobs are generated and run.
@@ -32,7 +34,7 @@ def complete_tasks(tx: sa.Connection, jeditaskids: Iterable[int], *, actor: str,
     locks tasks before datasets, while booking locks datasets.
     """
     completed = []
-    for jeditaskid in sorted(set(jeditaskids)):
+    for jeditaskid in _seem_complete(tx, sorted(set(jeditaskids))):
         row = tasks_sql.get_task(tx, jeditaskid, lock=True)
         working = row.status in WORKING or (row.status == TaskState.PENDING and row.old_status in WORKING)
         if not working or not _accounted_for(tx, jeditaskid):
@@ -48,14 +50,25 @@ def complete_tasks(tx: sa.Connection, jeditaskids: Iterable[int], *, actor: str,
 
 def overlooked(tx: sa.Connection, *, limit: int) -> list[int]:
     """Tasks that are complete but still at work, because whoever booked their last job died before saying so."""
-    statement = (
+    return list(tx.scalars(_complete_but_at_work().limit(limit)))
+
+
+def _seem_complete(tx: sa.Connection, jeditaskids: Sequence[int]) -> list[int]:
+    """Those of the tasks that are worth a lock: most are far from complete when some of their jobs are booked."""
+    found: list[int] = []
+    for some in batches(jeditaskids):
+        found += tx.scalars(_complete_but_at_work().where(bulk.among(tx, tasks.c.jeditaskid, some)))
+    return found
+
+
+def _complete_but_at_work() -> sa.Select[Any]:
+    return (
         sa.select(tasks.c.jeditaskid)
+        .distinct()
         .join(datasets, sa.and_(datasets.c.jeditaskid == tasks.c.jeditaskid, datasets.c.is_master))
         .where(tasks.c.status.in_([*WORKING, TaskState.PENDING]), _done_condition())
         .order_by(tasks.c.jeditaskid)
-        .limit(limit)
     )
-    return list(tx.scalars(statement))
 
 
 def reached_goals(tx: sa.Connection, *, limit: int) -> list[sa.Row[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ from ..core.states import (
     OutputFileState,
     TaskState,
 )
+from . import bulk
 from .tables import INPUT_TYPES, datasets, files, job_files, jobs, tasks
 
 #: Which counter of a dataset counts files in which states.
@@ -142,14 +144,43 @@ def update_dataset(tx: sa.Connection, datasetid: int, **values: Any) -> None:
 def add_counts(tx: sa.Connection, changes: Mapping[int, Mapping[str, int]], *, now: datetime) -> None:
     """Add to the counters of datasets: {datasetid: {counter: difference}}.
 
-    In the order of their ids, so that two writers never wait for each other in a circle.
+    They are held in the order of their ids first, so that two writers never wait for each other in a circle.
     """
-    for datasetid in sorted(changes):
-        increments = {name: datasets.c[name] + by for name, by in changes[datasetid].items() if by}
-        if increments:
-            tx.execute(
-                sa.update(datasets).where(datasets.c.datasetid == datasetid).values(modified_at=now, **increments)
-            )
+    changed = {datasetid: by for datasetid, by in sorted(changes.items()) if any(by.values())}
+    if not changed:
+        return
+    names = tuple(sorted({name for by in changed.values() for name in by}))
+    rows = [
+        {"datasetid": datasetid, "modified_at": now, **{name: by.get(name, 0) for name in names}}
+        for datasetid, by in changed.items()
+    ]
+    if tx.dialect.name == "postgresql":
+        if len(rows) > 1:
+            mine = bulk.among(tx, datasets.c.datasetid, list(changed))
+            tx.execute(sa.select(datasets.c.datasetid).where(mine).order_by(datasets.c.datasetid).with_for_update())
+        tx.execute(_add_to_all(names), bulk.as_lists(rows))
+    else:
+        tx.execute(_add_to_each(names), [{f"the_{name}": value for name, value in row.items()} for row in rows])
+
+
+@lru_cache
+def _add_to_all(names: tuple[str, ...]) -> sa.Update:
+    return _adding(names, bulk.given([datasets.c[name] for name in ("datasetid", "modified_at", *names)]).c)
+
+
+@lru_cache
+def _add_to_each(names: tuple[str, ...]) -> sa.Update:
+    return _adding(names, {name: sa.bindparam(f"the_{name}") for name in ("datasetid", "modified_at", *names)})
+
+
+def _adding(names: Iterable[str], given: Mapping[str, Any]) -> sa.Update:
+    more = {name: datasets.c[name] + given[name] for name in names}
+    return (
+        sa.update(datasets)
+        .where(datasets.c.datasetid == given["datasetid"])
+        .values(modified_at=given["modified_at"], **more)
+        .prefix_with("/* datasets.add_counts */")
+    )
 
 
 def recount(tx: sa.Connection, jeditaskid: int) -> dict[int, dict[str, tuple[int, int]]]:
