@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -24,8 +23,7 @@ from .tables import job_events, job_reports, jobs
 BATCH = 5000
 
 
-@dataclass(frozen=True)
-class JobRef:
+class JobRef(NamedTuple):
     """What its holder believes a job to be: the fence of every write."""
 
     pandaid: int
@@ -61,36 +59,39 @@ def move_jobs(
         values = _values_of_step(status, to, now, also)
     if new_attempt:
         values["attempt_nr"] = jobs.c.attempt_nr + 1
-    moved: list[JobRef] = []
-    lines: list[dict[str, Any]] = []
-    for some in batches(held):
-        condition, parameters = _still(tx, some)
-        statement = (
-            sa.update(jobs)
-            .where(condition)
-            .values(values)
-            .returning(jobs.c.pandaid, jobs.c.attempt_nr)
-            .prefix_with("/* jobs.move */")
-        )
-        before = {job.pandaid: job for job in some}
-        for pandaid, attempt_nr in tx.execute(statement, parameters):
-            moved.append(JobRef(pandaid, attempt_nr, to))
-            lines.append(_line(pandaid, attempt_nr, before[pandaid].status, to, actor, why, now, request_id))
+    move = _move_all if tx.dialect.name == "postgresql" else _move_each
+    line = _line(to, actor, why, now, request_id)
+    return [JobRef(*key, to) for some in batches(held) for key in move(tx, some, values, line)]
+
+
+def _move_each(
+    tx: sa.Connection, held: Sequence[JobRef], values: Mapping[str, Any], line: Mapping[str, Any]
+) -> list[tuple[int, int]]:
+    still = sa.tuple_(*(jobs.c[name] for name in JobRef._fields)).in_(held)
+    statement = sa.update(jobs).where(still).values(values).returning(*_KEY).prefix_with("/* jobs.move */")
+    moved: Sequence[Any] = tx.execute(statement).all()
+    before = {job.pandaid: job.status for job in held}
+    lines = [{**line, **_of_job(pandaid, attempt_nr, before[pandaid])} for pandaid, attempt_nr in moved]
     bulk.insert(tx, job_events, lines)
-    return moved
+    return [(pandaid, attempt_nr) for pandaid, attempt_nr in moved]
 
 
-def _still(tx: sa.Connection, held: Sequence[JobRef]) -> tuple[sa.ColumnElement[bool], dict[str, list[Any]]]:
-    """The condition that a job is one of these, and still as its holder believes, with its parameters."""
-    keys = [(job.pandaid, job.attempt_nr, str(job.status)) for job in held]
-    if tx.dialect.name != "postgresql":
-        return sa.tuple_(*(jobs.c[name] for name in _KEY)).in_(keys), {}
-    rows = bulk.given([jobs.c[name] for name in _KEY])
-    parameters = bulk.as_lists([dict(zip(_KEY, key, strict=True)) for key in keys])
-    return sa.and_(*(jobs.c[name] == rows.c[name] for name in _KEY)), parameters
+def _move_all(
+    tx: sa.Connection, held: Sequence[JobRef], values: Mapping[str, Any], line: Mapping[str, Any]
+) -> list[tuple[int, int]]:
+    """The steps and their lines in the log, in one statement of PostgreSQL."""
+    rows = bulk.given([jobs.c[name] for name in JobRef._fields])
+    changed = sa.update(jobs).where(*(jobs.c[name] == rows.c[name] for name in JobRef._fields)).values(values)
+    moved = changed.returning(*_KEY, rows.c.status.label("old_status")).prefix_with("/* jobs.move */").cte("moved")
+    common = {name: sa.literal(value, job_events.c[name].type) for name, value in line.items()}
+    logged = {**common, **_of_job(moved.c.pandaid, moved.c.attempt_nr, moved.c.old_status)}
+    log = sa.insert(job_events).from_select(list(logged), sa.select(*logged.values())).cte("logged")
+    given = [{"pandaid": job.pandaid, "attempt_nr": job.attempt_nr, "status": str(job.status)} for job in held]
+    found = tx.execute(sa.select(moved.c.pandaid, moved.c.attempt_nr).add_cte(log), bulk.as_lists(given))
+    return [(pandaid, attempt_nr) for pandaid, attempt_nr in found.all()]
 
 
-_KEY = ("pandaid", "attempt_nr", "status")
+_KEY = (jobs.c.pandaid, jobs.c.attempt_nr)
 
 
 def move_job(
@@ -112,7 +113,7 @@ def move_job(
     """
     report = report or {}
     values = _values_of_step(held.status, to, now, also)
-    line = _line(held.pandaid, held.attempt_nr, held.status, to, actor, why, now, request_id)
+    line = {**_line(to, actor, why, now, request_id), **_of_job(held.pandaid, held.attempt_nr, held.status)}
     given = {
         **{f"the_{name}": value for name, value in values.items()},
         **{f"of_{name}": value for name, value in line.items()},
@@ -183,26 +184,13 @@ def _step_and_log(names: frozenset[str], new_attempt: bool, told: frozenset[str]
 _LINE = ("pandaid", "attempt_nr", "old_status", "new_status", "actor", "why", "request_id", "at")
 
 
-def _line(
-    pandaid: int,
-    attempt_nr: int,
-    old: JobState | None,
-    new: JobState,
-    actor: str,
-    why: str,
-    now: datetime,
-    request_id: str | None,
-) -> dict[str, Any]:
-    return {
-        "pandaid": pandaid,
-        "attempt_nr": attempt_nr,
-        "old_status": old,
-        "new_status": new,
-        "actor": actor[:128],
-        "why": why[:1024],
-        "request_id": request_id,
-        "at": now,
-    }
+def _line(to: JobState, actor: str, why: str, now: datetime, request_id: str | None) -> dict[str, Any]:
+    """What the lines of jobs that take the same step have in common; `_of_job` is the rest."""
+    return {"new_status": to, "actor": actor[:128], "why": why[:1024], "request_id": request_id, "at": now}
+
+
+def _of_job(pandaid: Any, attempt_nr: Any, old_status: Any) -> dict[str, Any]:
+    return {"pandaid": pandaid, "attempt_nr": attempt_nr, "old_status": old_status}
 
 
 def log_created(tx: sa.Connection, created: Sequence[JobRef], *, actor: str, why: str, now: datetime) -> None:
@@ -210,7 +198,7 @@ def log_created(tx: sa.Connection, created: Sequence[JobRef], *, actor: str, why
     bulk.insert(
         tx,
         job_events,
-        [_line(job.pandaid, job.attempt_nr, None, job.status, actor, why, now, None) for job in created],
+        [{**_line(job.status, actor, why, now, None), **_of_job(job.pandaid, job.attempt_nr, None)} for job in created],
     )
 
 
@@ -270,14 +258,15 @@ def refs(
         .order_by(jobs.c.pandaid)
         .limit(limit)
     )
-    return [ref(row) for row in tx.execute(skip_locked(statement) if lock else statement)]
+    return [ref(row) for row in tx.execute(skip_locked(statement) if lock else statement).all()]
 
 
-def rows_of(tx: sa.Connection, held: Sequence[JobRef]) -> list[sa.Row[Any]]:
-    """The rows of jobs, by id."""
+def rows_of(tx: sa.Connection, held: Sequence[JobRef], columns: Iterable[sa.Column[Any]] = jobs.c) -> list[sa.Row[Any]]:
+    """The rows of jobs, by id: all columns, or those that are named."""
+    statement = sa.select(*columns).order_by(jobs.c.pandaid)
     rows: list[sa.Row[Any]] = []
     for some in batches([job.pandaid for job in held]):
-        rows += tx.execute(sa.select(jobs).where(bulk.among(tx, jobs.c.pandaid, some)).order_by(jobs.c.pandaid))
+        rows += tx.execute(statement.where(bulk.among(tx, jobs.c.pandaid, some))).all()
     return rows
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -35,10 +34,10 @@ def test_a_lost_race_moves_nothing_and_says_so(world: World, clock: ManualClock)
 
 def test_the_fence_is_state_and_attempt(world: World) -> None:
     (job,) = world.start(1).run(1)
-    assert world.move([replace(job, attempt_nr=2)], JobState.HOLDING) == []
-    assert world.move([replace(job, status=JobState.STARTING)], JobState.HOLDING) == []
-    assert world.move([replace(job, pandaid=job.pandaid + 1)], JobState.HOLDING) == []
-    assert world.move([job], JobState.HOLDING) == [replace(job, status=JobState.HOLDING)]
+    assert world.move([job._replace(attempt_nr=2)], JobState.HOLDING) == []
+    assert world.move([job._replace(status=JobState.STARTING)], JobState.HOLDING) == []
+    assert world.move([job._replace(pandaid=job.pandaid + 1)], JobState.HOLDING) == []
+    assert world.move([job], JobState.HOLDING) == [job._replace(status=JobState.HOLDING)]
 
 
 def test_each_step_leaves_a_line(world: World, clock: ManualClock) -> None:
@@ -70,7 +69,7 @@ def test_a_new_attempt_shuts_out_the_former_holder(world: World, clock: ManualCl
     world.start(1).generate(1)
     (held,) = world.claim(1)
     (again,) = world.move([held], JobState.ACTIVATED, new_attempt=True, node=None)
-    assert again == replace(held, attempt_nr=2, status=JobState.ACTIVATED)
+    assert again == held._replace(attempt_nr=2, status=JobState.ACTIVATED)
     (taken,) = world.claim(1)
     assert taken.attempt_nr == 2
     with world.engine.begin() as tx:
