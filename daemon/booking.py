@@ -13,11 +13,24 @@ from ..sql import completion
 from ..sql.accounting import Ending, MadeFile
 from ..sql.jobs import ref
 from ..sql.retries import Needs, Retry, Scopes, rules_text
+from ..sql.tables import ERROR_SOURCES, jobs
 from .context import Context
 from .errors import NOT_THE_ITEMS_FAULT
 from .judging import errors_of
 
 log = logging.getLogger(__name__)
+
+#: What has to be known of a job to judge it and to book its end; its row has twice as many columns.
+COLUMNS = tuple(
+    jobs.c[name]
+    for name in (
+        *("pandaid", "jeditaskid", "status", "substatus", "attempt_nr", "vo", "prod_source_label", "user_name", "kind"),
+        *("is_event_service", "to_be_merged", "command_to_pilot", "reported_status", "trans_exit_code"),
+        *("core_count", "min_ram_count_mb", "max_walltime_seconds", "max_pss_kb", "max_rss_kb"),
+        *("started_at", "ended_at"),
+        *(f"{source}_error_{part}" for source in ERROR_SOURCES for part in ("code", "diag")),
+    )
+)
 
 
 def failed(

@@ -109,7 +109,7 @@ def _fault_of_outputs(
 
 def _made(row: Any, told: Mapping[str, Any] | None) -> MadeFile | None:
     """The output as the report gives it; None when size or checksum makes no sense, or one of its keys is missing."""
-    if not isinstance(told, Mapping):
+    if not isinstance(told, dict):
         return None
     adler32, size = str(told.get("adler32") or "").lower(), str(told.get("fsize", ""))
     if "guid" not in told or not size.isdecimal() or not _ADLER32.fullmatch(adler32):

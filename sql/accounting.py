@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -23,8 +23,7 @@ from .retries import Bookings, Retry
 from .tables import INPUT_TYPES, datasets, files, job_files, job_reports, jobs
 
 
-@dataclass(frozen=True)
-class MadeFile:
+class MadeFile(NamedTuple):
     """An output that a job has made, as its report says and the adder has checked."""
 
     row_id: int
@@ -43,20 +42,8 @@ class MadeFile:
     @classmethod
     def of(cls, row: Any, *, guid: str, size_bytes: int, checksum: str, url: str, storage: str | None) -> MadeFile:
         """The file of a row of job_files, joined with its dataset's name, with what was found of it."""
-        return cls(
-            row_id=row.row_id,
-            type=row.type,
-            pandaid=row.pandaid,
-            datasetid=row.datasetid,
-            dataset_name=row.dataset_name,
-            lfn=row.lfn,
-            scope=row.scope,
-            guid=guid,
-            size_bytes=size_bytes,
-            checksum=checksum,
-            url=url,
-            storage=storage,
-        )
+        known = (row.row_id, row.type, row.pandaid, row.datasetid, row.dataset_name, row.lfn, row.scope)
+        return cls(*known, guid, size_bytes, checksum, url, storage)
 
 
 @dataclass(frozen=True)
@@ -78,22 +65,29 @@ def job_files_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, list[s
     found: dict[int, list[sa.Row[Any]]] = {pandaid: [] for pandaid in pandaids}
     for some in batches(pandaids):
         statement = (
-            sa.select(
-                job_files,
-                datasets.c.dataset_name,
-                datasets.c.is_master,
-                files.c.failed_attempts,
-                files.c.free_attempts,
-                files.c.max_attempt,
-            )
+            sa.select(*_OF_FILES)
+            .select_from(job_files)
             .join(datasets, datasets.c.datasetid == job_files.c.datasetid)
             .outerjoin(files, files.c.fileid == job_files.c.fileid)
             .where(bulk.among(tx, job_files.c.pandaid, some))
             .order_by(job_files.c.row_id)
         )
-        for row in tx.execute(statement):
+        for row in tx.execute(statement).all():
             found[row.pandaid].append(row)
     return found
+
+
+_OF_FILES = (
+    *(
+        job_files.c[name]
+        for name in ("row_id", "pandaid", "datasetid", "fileid", "type", "lfn", "scope", "storage", "may_be_missing")
+    ),
+    datasets.c.dataset_name,
+    datasets.c.is_master,
+    files.c.failed_attempts,
+    files.c.free_attempts,
+    files.c.max_attempt,
+)
 
 
 def inputs_without_url() -> sa.ColumnElement[bool]:
@@ -110,7 +104,7 @@ def reports_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, dict[str
         statement = sa.select(job_reports.c.pandaid, job_reports.c.output_report).where(
             bulk.among(tx, job_reports.c.pandaid, some)
         )
-        found.update({row.pandaid: row.output_report or {} for row in tx.execute(statement)})
+        found.update((pandaid, report or {}) for pandaid, report in tx.execute(statement).all())
     return found
 
 
@@ -252,14 +246,18 @@ def _enter_made(tx: sa.Connection, booked: Sequence[Ending], counts: dict[int, d
             if not waits:
                 counts[file.datasetid]["n_files_finished"] += 1
             counts[file.datasetid]["size_bytes"] += file.size_bytes
-            values = {name: getattr(file, name) for name in _MADE}
-            status = OutputFileState.PREPARED if waits else OutputFileState.FINISHED
-            rows.append({**values, "row_id": file.row_id, "status": status})
+            rows.append(
+                {
+                    "row_id": file.row_id,
+                    "status": (OutputFileState.PREPARED if waits else OutputFileState.FINISHED).value,
+                    "guid": file.guid,
+                    "size_bytes": file.size_bytes,
+                    "checksum": file.checksum,
+                    "url": file.url,
+                    "storage": file.storage,
+                }
+            )
     bulk.update(tx, job_files, "row_id", rows)
-
-
-#: What is known of a file only once it is made.
-_MADE = ("guid", "size_bytes", "checksum", "url", "storage")
 
 
 def _book_inputs(
@@ -316,7 +314,7 @@ def _charge(ending: Ending, row: Any) -> str:
 def _inputs(tx: sa.Connection, pandaids: Sequence[int]) -> Iterable[Any]:
     """The inputs that these jobs own, which are exactly those that their end may change."""
     for some in batches(pandaids):
-        yield from tx.execute(
+        found = tx.execute(
             sa.select(
                 files.c.fileid,
                 files.c.datasetid,
@@ -330,6 +328,7 @@ def _inputs(tx: sa.Connection, pandaids: Sequence[int]) -> Iterable[Any]:
             .where(bulk.among(tx, job_files.c.pandaid, some), files.c.status == InputFileState.RUNNING)
             .order_by(files.c.fileid)
         )
+        yield from found.all()
 
 
 def _end_of_input(ending: Ending, file: Any) -> InputFileState:

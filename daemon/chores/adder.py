@@ -33,7 +33,7 @@ from ..judging import Verdict, judge
 log = logging.getLogger(__name__)
 
 ACTOR = "adder"
-PAGE = 200
+PAGE = 500
 #: One run books at most this many pages; with `loop` the next run follows at once.
 PAGES = 50
 #: What `substatus` says after each try alone, and how long the job is then left alone.
@@ -111,7 +111,7 @@ class Adder:
         """Book jobs that this transaction holds."""
         now = self.context.clock()
         ids = [job.pandaid for job in held]
-        rows = jobs.rows_of(tx, held)
+        rows = jobs.rows_of(tx, held, booking.COLUMNS)
         files, reports = accounting.job_files_of(tx, ids), accounting.reports_of(tx, ids)
         scopes = Scopes(tx)
         left_alone = merging.left_alone(tx, [row.pandaid for row in rows if row.kind == "merge"])
