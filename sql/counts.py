@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from ..core.states import JOBS, JobState
 from .generation import NewJob
@@ -18,28 +19,36 @@ FEW = 20_000
 #: Kept counts that are older have nobody any more who keeps them.
 KEPT = timedelta(minutes=5)
 GOING = [state for state in JOBS.rows if state not in JOBS.final]
-_KEYS = ("queue", "gshare", "resource_type", "prod_source_label", "status")
+_KEYS = ("queue", "gshare", "resource_type", "prod_source_label", "status", "work_queue_id")
 
 
 def replace(tx: sa.Connection, *, now: datetime) -> None:
     """Replace all counts by those of the live jobs; readers see the old counts or the new ones, never a mixture.
 
-    What servers gave to pilots before is in the new counts, and forgotten. On PostgreSQL nobody adds jobs to the counts
-    meanwhile (`add`), so that each job is counted once.
+    What servers gave to pilots before is in the new counts, and forgotten. One statement looks at jobs and kept counts
+    at the same moment and adds the differences to these, so that what others `add` meanwhile stays, and each job is
+    counted once. Two that replace at once would both add them: on PostgreSQL one waits, and nobody who adds does.
     """
     if tx.dialect.name == "postgresql":
-        tx.execute(sa.text("LOCK TABLE job_counts IN SHARE ROW EXCLUSIVE MODE"))
-    keys: list[sa.ColumnElement[Any]] = [jobs.c[key] for key in _KEYS]
-    names = [*_KEYS, "n_jobs", "n_cores", "counted_at"]
-    counted = sa.select(
-        *keys, sa.func.count(), sa.func.sum(jobs.c.core_count), sa.literal(now, job_counts.c.counted_at.type)
-    )
+        tx.execute(sa.text("LOCK TABLE job_counts IN SHARE UPDATE EXCLUSIVE MODE"))
+    keys: list[Any] = [jobs.c[key] for key in _KEYS[:-1]]
+    figures = (sa.func.count().label("n_jobs"), sa.func.sum(jobs.c.core_count).label("n_cores"))
+    counted = sa.select(*keys, sa.literal_column("0").label("work_queue_id"), *figures)
     if tx.execute(sa.select(work_queues.c.queue_id).limit(1)).first() is not None:  # else nobody has to look at tasks
-        of_task = sa.func.coalesce(tasks.c.work_queue_id, sa.literal_column("0"))
-        counted = counted.add_columns(of_task).outerjoin_from(jobs, tasks, tasks.c.jeditaskid == jobs.c.jeditaskid)
-        keys, names = [*keys, of_task], [*names, "work_queue_id"]
-    tx.execute(sa.delete(job_counts))
-    tx.execute(sa.insert(job_counts).from_select(names, counted.group_by(*keys)))
+        keys.append(sa.func.coalesce(tasks.c.work_queue_id, sa.literal_column("0")))
+        counted = sa.select(*keys[:-1], keys[-1].label("work_queue_id"), *figures).outerjoin_from(
+            jobs, tasks, tasks.c.jeditaskid == jobs.c.jeditaskid
+        )
+    kept = sa.select(*(job_counts.c[key] for key in _KEYS), -job_counts.c.n_jobs, -job_counts.c.n_cores)
+    both = sa.union_all(counted.group_by(*keys), kept).subquery()
+    by_key = [both.c[key] for key in _KEYS]
+    changes = sa.select(
+        *by_key,
+        *(sa.cast(sa.func.sum(both.c[name]), sa.BigInteger) for name in _FIGURES),
+        sa.literal(now, job_counts.c.counted_at.type),
+    )
+    _add(tx, changes.group_by(*by_key).order_by(*(_in_order(tx, column) for column in by_key)), "counted_at")
+    tx.execute(sa.delete(job_counts).where(job_counts.c.n_jobs == 0))
     tx.execute(sa.delete(given_cores).where(given_cores.c.counted_at < now))
 
 
@@ -53,24 +62,34 @@ def add(
     sums: Counter[tuple[Any, ...]] = Counter()
     cores: Counter[tuple[Any, ...]] = Counter()
     for job in some:
-        key = (*(status if name == "status" else job.columns[name] for name in _KEYS), work_queue_id or 0)
+        key = (*(status if name == "status" else job.columns[name] for name in _KEYS[:-1]), work_queue_id or 0)
         sums[key] += 1
         cores[key] += job.columns["core_count"]
+    last = sa.select(sa.func.max(job_counts.c.counted_at)).scalar_subquery()
+    counted_at = sa.func.coalesce(last, sa.literal(now, job_counts.c.counted_at.type))
+    columns = [job_counts.c[name] for name in (*_KEYS, *_FIGURES)]
     for key in sorted(sums):
-        _add(tx, dict(zip((*_KEYS, "work_queue_id"), key, strict=True)), sums[key], cores[key], now)
+        new = zip((*key, sums[key], cores[key]), columns, strict=True)
+        _add(tx, sa.select(*(sa.literal(value, column.type) for value, column in new), counted_at))
 
 
-def _add(tx: sa.Connection, key: Mapping[str, Any], n_jobs: int, n_cores: int, now: datetime) -> None:
-    more = {"n_jobs": job_counts.c.n_jobs + n_jobs, "n_cores": job_counts.c.n_cores + n_cores}
-    update = sa.update(job_counts).where(*(job_counts.c[name] == value for name, value in key.items())).values(more)
-    if tx.execute(update).rowcount:
-        return
-    counted_at = tx.scalar(sa.select(sa.func.min(job_counts.c.counted_at))) or now
-    try:
-        with tx.begin_nested():
-            tx.execute(sa.insert(job_counts).values(**key, n_jobs=n_jobs, n_cores=n_cores, counted_at=counted_at))
-    except sa.exc.IntegrityError:  # somebody else entered the first ones
-        tx.execute(update)
+#: What is counted of the jobs of each key.
+_FIGURES = ("n_jobs", "n_cores")
+
+
+def _in_order(tx: sa.Connection, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """A column to sort by as Python sorts: all hold the counts in one order, so that nobody waits in a circle."""
+    in_words = isinstance(column.type, sa.String) and tx.dialect.name == "postgresql"
+    return column.collate("C") if in_words else column
+
+
+def _add(tx: sa.Connection, changes: sa.Select[Any], *also_set: str) -> None:
+    """Add rows of keys, jobs and cores to the counts, entering those that there are not."""
+    insert = postgresql.insert(job_counts) if tx.dialect.name == "postgresql" else sqlite.insert(job_counts)
+    entered = insert.from_select([*_KEYS, *_FIGURES, "counted_at"], changes)
+    sums = {name: job_counts.c[name] + entered.excluded[name] for name in _FIGURES}
+    newer = {name: entered.excluded[name] for name in also_set}
+    tx.execute(entered.on_conflict_do_update(index_elements=_KEYS, set_={**sums, **newer}))
 
 
 def set_given(tx: sa.Connection, server: str, cores: Mapping[str, int], *, counted_at: datetime) -> None:

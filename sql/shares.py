@@ -200,8 +200,9 @@ def at_queues(tx: sa.Connection) -> dict[str, frozenset[str]]:
 
 
 def counted_at(tx: sa.Connection) -> datetime | None:
-    """When the jobs were counted, which is done for all at once; None when there are no counts."""
-    return tx.execute(sa.select(job_counts.c.counted_at).limit(1)).scalar_one_or_none()
+    """When the jobs were counted last, which is done for all at once; None when there are no counts."""
+    last: datetime | None = tx.scalar(sa.select(sa.func.max(job_counts.c.counted_at)))
+    return last
 
 
 def standings(tx: sa.Connection) -> list[Standing]:

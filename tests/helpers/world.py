@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from bamboo.core.clock import Clock
 from bamboo.core.states import JobState, OutputDatasetState, TaskState
-from bamboo.sql import accounting, claims, datasets, files, generation, jobs, queues, tasks
+from bamboo.sql import accounting, claims, counts, datasets, files, generation, jobs, queues, tasks
 from bamboo.sql import tables as t
 
 
@@ -81,17 +81,33 @@ class World:
             tx, self.jeditaskid, [OutputDatasetState.DEFINED], OutputDatasetState.RUNNING, now=self.clock()
         )
 
-    def generate(
-        self, n_jobs: int, status: JobState = JobState.ACTIVATED, *, needsid: int | None = None, **columns: Any
-    ) -> list[int]:
-        """Enter jobs for the next inputs that are ready and have the given needs; returns their ids."""
+    def generate(self, n_jobs: int, *how: Any, **columns: Any) -> list[int]:
+        """`generate_in` a transaction of its own."""
         with self.engine.begin() as tx:
-            ready = files.ready(tx, self.datasetids["input"], limit=n_jobs, needsid=needsid)
-            serial = tasks.take_serials(tx, self.jeditaskid, len(ready))
-            new = [self._job(file, serial + n, columns) for n, file in enumerate(ready)]
-            made = generation.insert_jobs(
-                tx, self.jeditaskid, new, status=status, actor="test", why="test", now=self.clock()
-            )
+            return self.generate_in(tx, n_jobs, *how, **columns)
+
+    def generate_in(
+        self,
+        tx: sa.Connection,
+        n_jobs: int,
+        status: JobState = JobState.ACTIVATED,
+        *,
+        needsid: int | None = None,
+        counted: bool = False,
+        **columns: Any,
+    ) -> list[int]:
+        """Enter jobs for the next inputs that are ready and have the given needs; returns their ids.
+
+        `counted` enters them in the counts too, as whoever makes jobs does.
+        """
+        ready = files.ready(tx, self.datasetids["input"], limit=n_jobs, needsid=needsid)
+        serial = tasks.take_serials(tx, self.jeditaskid, len(ready))
+        new = [self._job(file, serial + n, columns) for n, file in enumerate(ready)]
+        made = generation.insert_jobs(
+            tx, self.jeditaskid, new, status=status, actor="test", why="test", now=self.clock()
+        )
+        if counted:
+            counts.add(tx, new, status=status, work_queue_id=None, now=self.clock())
         return [job.pandaid for job in made]
 
     def _job(self, file: sa.Row[Any], serial: int, columns: dict[str, Any]) -> generation.NewJob:
