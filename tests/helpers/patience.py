@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import sqlalchemy as sa
+
 PATIENCE_SECONDS = 300
 
 
@@ -16,3 +18,14 @@ def eventually(condition: Callable[[], Any], what: str, seconds: float = PATIENC
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.02)
     return found
+
+
+def until_somebody_waits(engine: sa.Engine) -> None:
+    """Wait until a transaction in this PostgreSQL database waits for another one."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    def _waits() -> int:
+        with engine.connect() as tx:
+            return int(tx.scalar(sa.text(waiting)) or 0)
+
+    eventually(_waits, "somebody who waits for a lock", seconds=30)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from flask import Flask
+from patience import until_somebody_waits
 
-from bamboo.sql import queues
+from bamboo.core.clock import ManualClock
+from bamboo.sql import catalogue, queues
 from bamboo.sql.tables import archived_jobs, jobs
 
 FILES = [
@@ -46,6 +49,23 @@ def test_a_file_with_another_content_is_refused(api: Any) -> None:
     assert "another file name" in answer["errors"][0]["do"]
     rows = api.get("dataset/get_files", dataset="user.alice.in")["data"]
     assert [(row["lfn"], row["size_bytes"]) for row in rows] == [(f"f{n}", n) for n in range(5)]
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_another_content_is_refused_though_it_comes_at_the_same_moment(
+    api: Any, engine: sa.Engine, clock: ManualClock
+) -> None:
+    api.post("dataset/add_files", {"dataset": "user.alice.in", "files": [], "create": True})
+    body = {"dataset": "user.alice.in", "files": [FILES[1], {**FILES[2], "size_bytes": 9}]}
+    with engine.connect() as tx, ThreadPoolExecutor() as pool:
+        dataset = catalogue.dataset_id(tx, "user.alice.in")
+        rows = [{**file, "adler32": str(file["adler32"]).rjust(8, "0")} for file in FILES]
+        assert catalogue.add_files(tx, dataset, rows, now=clock()) == 5
+        later = pool.submit(api.post, "dataset/add_files", body)
+        until_somebody_waits(engine)
+        tx.commit()
+        answer = later.result()
+    assert (answer["success"], [fault["where"] for fault in answer["errors"]]) == (False, ["file f2"])
 
 
 def test_nobody_adds_files_to_a_dataset_of_somebody_else(api: Any, bob: Any) -> None:

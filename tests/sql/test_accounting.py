@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import copy
 from typing import Any
@@ -106,6 +106,27 @@ def test_of_many_at_once_one_books(world: World, at_once: Callable[..., Any]) ->
     assert sorted(booked) == sorted(job.pandaid for job in some)
     assert counters(world)["input"] == (5, 5, 5, 0)
     assert world.miscounted() == {}
+
+
+def test_counters_of_several_datasets_grow_and_shrink_each_by_its_own(world: World) -> None:
+    world.start(4)
+    ids, before = world.datasetids, counters(world)
+    changes = {
+        ids["log"]: {"n_files": 2, "size_bytes": 7},
+        ids["input"]: {"n_files_used": 3, "n_files_failed": -1},
+        ids["output"]: {"n_files": 0},
+    }
+    with world.engine.begin() as tx:
+        touched = {row.datasetid: row.modified_at for row in datasets.of_task(tx, world.jeditaskid)}
+        datasets.add_counts(tx, changes, now=world.clock() + timedelta(minutes=1))
+        datasets.add_counts(tx, {}, now=world.clock())
+    assert before == {"input": (4, 0, 0, 0), "output": (0, 0, 0, 0), "log": (0, 0, 0, 0)}
+    assert counters(world) == {"input": (4, 3, 0, -1), "output": (0, 0, 0, 0), "log": (2, 0, 0, 0)}
+    with world.engine.connect() as tx:
+        after = {row.datasetid: row for row in datasets.of_task(tx, world.jeditaskid)}
+    assert after[ids["log"]].size_bytes == 7
+    later = {datasetid for datasetid, row in after.items() if row.modified_at > touched[datasetid]}
+    assert later == {ids["log"], ids["input"]}  # what did not change was not touched
 
 
 def test_an_end_that_cannot_be_is_a_bug(world: World) -> None:

@@ -46,6 +46,27 @@ def test_files_are_added_once(engine: sa.Engine, add: Callable[..., int]) -> Non
     assert (dataset.name, dataset.n_files, dataset.size_bytes, dataset.user_name) == ("d", 3, 15, "alice")
 
 
+def test_files_of_many_datasets_are_added_once(engine: sa.Engine, clock: ManualClock, add: Callable[..., int]) -> None:
+    add("user.alice.old", "a")
+    files = {
+        "user.alice.old/": [row("a", guid="again"), row("b", scope="s")],
+        "user.bob.new": [row("a", pandaid=7), row("c"), row("c")],
+        "mc:empty": [],
+    }
+    with engine.begin() as tx:
+        assert catalogue.add_files_of_many(tx, files, user_name="carol", now=clock()) == 3
+        assert catalogue.add_files_of_many(tx, files, user_name="carol", now=clock()) == 0
+    with engine.connect() as tx:
+        owners = {found.name: found.user_name for found in catalogue.list_datasets(tx)}
+        old, new = (
+            [(file.lfn, file.scope, file.pandaid) for file in catalogue.list_files(tx, catalogue.dataset_id(tx, name))]
+            for name in ("user.alice.old", "user.bob.new")
+        )
+    assert owners == {"mc:empty": "carol", "user.alice.old": "alice", "user.bob.new": "carol"}
+    assert old == [("a", "user.alice", None), ("b", "s", None)]
+    assert new == [("a", "user.bob", 7), ("c", "user.bob", None)]
+
+
 def test_what_a_file_brings_along_is_kept(engine: sa.Engine, clock: ManualClock) -> None:
     with engine.begin() as tx:
         dataset = catalogue.ensure_dataset(tx, "d", user_name="alice", now=clock())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from patience import eventually
+from patience import until_somebody_waits
 from world import World
 
 from bamboo.core.clock import ManualClock
@@ -111,16 +111,9 @@ def replace_behind(tx: sa.Connection, engine: sa.Engine, clock: ManualClock) -> 
         with engine.begin() as other:
             counts.replace(other, now=clock())
 
-    def _waits() -> bool:
-        waiting = (
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        with engine.connect() as look:
-            return bool(look.scalar(sa.text(waiting)))
-
     with ThreadPoolExecutor() as pool:
         done = pool.submit(_replace)
-        eventually(_waits, "a count that waits", seconds=30)
+        until_somebody_waits(engine)
         tx.commit()
         done.result()
 
