@@ -181,7 +181,7 @@ _AS_ELEMENT: Mapping[type, Callable[[Any], str]] = {
 
 def among_given(column: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[bool]:
     """The condition that a column has one of the values that come with the execution as one list. PostgreSQL only."""
-    return column == sa.any_(sa.bindparam(name, type_=ARRAY(column.type)))
+    return column == sa.any_(sa.bindparam(name, type_=_InOneText(column.type)))
 
 
 def given(columns: Sequence[sa.Column[Any]]) -> Any:
