@@ -27,7 +27,8 @@ def replace(tx: sa.Connection, *, now: datetime) -> None:
 
     What servers gave to pilots before is in the new counts, and forgotten. One statement looks at jobs and kept counts
     at the same moment and adds the differences to these, so that what others `add` meanwhile stays, and each job is
-    counted once. Two that replace at once would both add them: on PostgreSQL one waits, and nobody who adds does.
+    counted once. Two that replace at once would both add them: on PostgreSQL one waits. Who adds waits only while the
+    differences are entered.
     """
     if tx.dialect.name == "postgresql":
         tx.execute(sa.text("LOCK TABLE job_counts IN SHARE UPDATE EXCLUSIVE MODE"))

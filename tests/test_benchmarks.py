@@ -19,7 +19,7 @@ from bamboo.benchmarks.report import Report, Run, remember, table
 ON_POSTGRES = {
     "dispatch": "--jobs 600 --queues 4 --seconds 0.3 --connections 2",
     "atlas": "--atlas 0.05 --running-jobs 2000 --queues 4 --seconds 0.5 --connections 4",
-    "finish": "--jobs 250 --jobs-per-task 100",
+    "finish": "--jobs 600 --jobs-per-task 200",
 }
 ON_SQLITE = {
     "costs": "--requests 2 --jobs 100 --queues 2",

@@ -147,7 +147,6 @@ def test_whoever_makes_jobs_at_other_queues_does_not_wait_for_the_counting(
         assert ("R", "activated") in kept(engine), "entered before the count is committed"
 
 
-
 def test_of_many_jobs_the_kept_counts_are_told_while_somebody_keeps_them(engine: sa.Engine, clock: ManualClock) -> None:
     """Few jobs are counted anew: these counts name jobs that are not there."""
     counted_at = clock()
