@@ -112,11 +112,11 @@ def _lift_limits(engine: sa.Engine) -> None:
             set_value(tx, one.component, one.key, one.app, str(MANY), kind="int", now=utc_now())
 
 
-def parameters() -> dict[str, Any]:
+def parameters(name: str = "user.bench.generate", dataset: str = DATASET) -> dict[str, Any]:
     """A task with one job for each file of the dataset."""
-    output = {"param_type": "output", "value": "x.$JEDITASKID._${SN/P}.txt", "dataset": "user.bench.x/", "hidden": True}
+    output = {"param_type": "output", "value": "x.$JEDITASKID._${SN/P}.txt", "dataset": f"{name}.x/", "hidden": True}
     return {
-        "taskName": "user.bench.generate",
+        "taskName": name,
         "vo": VO,
         "prodSourceLabel": "user",
         "processingType": "bench",
@@ -126,7 +126,7 @@ def parameters() -> dict[str, Any]:
         "sourceURL": "http://localhost:25080",
         "jobParameters": [
             {"type": "constant", "value": '-j "" --sourceURL ${SURL} -r . -p "true"'},
-            {"type": "template", "param_type": "input", "value": "-i ${IN/T}", "dataset": DATASET},
+            {"type": "template", "param_type": "input", "value": "-i ${IN/T}", "dataset": dataset},
             {"type": "template", **output},
             {"type": "constant", "value": "-o \"{'x.txt': 'x.$JEDITASKID._${SN/P}.txt'}\""},
         ],

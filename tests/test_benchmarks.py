@@ -11,9 +11,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from patience import PATIENCE_SECONDS
+from world import World
 
+from bamboo.benchmarks.doubles import doubles
 from bamboo.benchmarks.load import percentile
 from bamboo.benchmarks.report import Report, Run, remember, table
+from bamboo.core.clock import ManualClock
+from bamboo.sql import jobs
+from bamboo.sql import tables as t
 
 #: Words of the command line, for those on a PostgreSQL server and those on SQLite.
 ON_POSTGRES = {
@@ -79,6 +84,33 @@ def test_table_has_a_column_for_each_figure() -> None:
     report.add("one", {"per s": 12_345.6})
     report.add("two", {"p99 ms": 0.01234})
     assert table(report).splitlines() == ["      per s  p99 ms", "one  12 346", "two          0.0123", "a note"]
+
+
+def test_what_is_there_twice_is_counted(engine: sa.Engine, clock: ManualClock) -> None:
+    world = World(engine, clock).start(n_inputs=3)
+    world.hold(3)
+    world.book([jobs.ref(row) for row in world.jobs().values()])
+    assert doubles(engine) == {}
+    double(engine, t.job_events)
+    double(engine, t.job_files)
+    assert doubles(engine) == {
+        "claims of an attempt": 1,
+        "ends of a job": 1,
+        "jobs of an attempt of an input": 1,
+        "names of an output": 2,
+    }
+
+
+def double(engine: sa.Engine, rows_of: sa.Table) -> None:
+    """Enter the rows of the first job once more; inputs as running, for none can be finished twice."""
+    columns = {column.name: column for column in rows_of.c if not column.primary_key}
+    chosen: dict[str, sa.ColumnElement[object]] = dict(columns)
+    if rows_of is t.job_files:
+        chosen["status"] = sa.case((rows_of.c.type == "input", "running"), else_=rows_of.c.status)
+    first = sa.select(sa.func.min(rows_of.c.pandaid)).scalar_subquery()
+    with engine.begin() as tx:
+        rows = sa.select(*chosen.values()).where(rows_of.c.pandaid == first).order_by(*rows_of.primary_key)
+        tx.execute(sa.insert(rows_of).from_select(list(columns), rows))
 
 
 def test_percentiles() -> None:

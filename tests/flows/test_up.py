@@ -8,13 +8,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from patience import PATIENCE_SECONDS, eventually
-from systems import RunningSystem, processes
+from systems import Operator, RunningSystem, processes
 
 from bamboo.client import connect
 from bamboo.server.serve import usable_port
@@ -24,54 +23,11 @@ STOP_SECONDS = 60
 UNREACHABLE = "postgresql+psycopg://nobody:secret@127.0.0.1:1/nothing"
 
 
-@dataclass
-class Operator:
-    """Somebody who types commands in a folder; `environ` is what is set in the shell."""
-
-    folder: Path
-    environ: dict[str, str] = field(default_factory=dict)
-    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "bamboo", *arguments],
-            capture_output=True,
-            text=True,
-            env=self._environ(),
-            cwd=self.folder,
-            timeout=PATIENCE_SECONDS,
-        )
-
-    def start(self, name: str, *command: str) -> None:
-        with (self.folder / f"{name}.out").open("wb") as sink:
-            self.running[name] = subprocess.Popen(
-                [sys.executable, *command], stdout=sink, stderr=sink, env=self._environ(), cwd=self.folder
-            )
-
-    def told(self, name: str) -> str:
-        return (self.folder / f"{name}.out").read_text()
-
-    def wait_for(self, name: str, words: str) -> str:
-        """The rest of the line in which a part says these words."""
-        text = eventually(lambda: words in self.told(name) and self.told(name), f"{name} to say {words!r}")
-        return str(text.partition(words)[2].splitlines()[0].strip())
-
-    def stop(self, name: str, number: int = signal.SIGTERM) -> int:
-        self.running[name].send_signal(number)
-        return self.running.pop(name).wait(STOP_SECONDS)
-
-    def _environ(self) -> dict[str, str]:
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("BAMBOO_")}
-        return {**clean, "NO_COLOR": "1", **self.environ}
-
-
 @pytest.fixture
 def operator(tmp_path: Path) -> Iterator[Operator]:
     someone = Operator(tmp_path)
     yield someone
-    for process in someone.running.values():
-        process.kill()
-        process.wait()
+    someone.clean_up()
 
 
 # A system of parts

@@ -173,6 +173,56 @@ class RunningSystem:
             self.process.wait()
 
 
+@dataclass
+class Operator:
+    """Somebody who types commands in a folder; `environ` is what is set in the shell."""
+
+    folder: Path
+    environ: dict[str, str] = field(default_factory=dict)
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "bamboo", *arguments],
+            capture_output=True,
+            text=True,
+            env=self._environ(),
+            cwd=self.folder,
+            timeout=PATIENCE_SECONDS,
+        )
+
+    def start(self, name: str, *command: str) -> None:
+        """Start something that our interpreter runs."""
+        self.start_program(name, sys.executable, *command)
+
+    def start_program(self, name: str, *command: str) -> None:
+        with (self.folder / f"{name}.out").open("wb") as sink:
+            self.running[name] = subprocess.Popen(
+                command, stdout=sink, stderr=sink, env=self._environ(), cwd=self.folder
+            )
+
+    def told(self, name: str) -> str:
+        return (self.folder / f"{name}.out").read_text()
+
+    def wait_for(self, name: str, words: str) -> str:
+        """The rest of the line in which a part says these words."""
+        text = eventually(lambda: words in self.told(name) and self.told(name), f"{name} to say {words!r}")
+        return str(text.partition(words)[2].splitlines()[0].strip())
+
+    def stop(self, name: str, number: int = signal.SIGTERM) -> int:
+        self.running[name].send_signal(number)
+        return self.running.pop(name).wait(PATIENCE_SECONDS)
+
+    def clean_up(self) -> None:
+        for process in self.running.values():
+            process.kill()
+            process.wait()
+
+    def _environ(self) -> dict[str, str]:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("BAMBOO_")}
+        return {**clean, "NO_COLOR": "1", **self.environ}
+
+
 #: Which child of the supervisor, and how many generations below it.
 KINDS = {
     "server": ("bamboo server", 0),
