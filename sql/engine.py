@@ -29,6 +29,8 @@ IDLE_TRANSACTION_SECONDS = 60
 #: By the engine of transactions, the one for statements that are whole by themselves, with connections of its own:
 #: to tell a connection each time that it needs no transaction, and does again, costs more than such a statement.
 _singles: WeakKeyDictionary[sa.Engine, sa.Engine] = WeakKeyDictionary()
+#: Part of a URL of PostgreSQL, as psycopg names it.
+PREPARE_THRESHOLD = "prepare_threshold"
 #: A connection that rested for longer is tried before it is used.
 RESTED_SECONDS = 1.0
 
@@ -57,7 +59,9 @@ def open_engine(url: str | sa.URL, *, pool_size: int = 5, statement_seconds: int
             "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
             "connect_timeout": 10,
             "application_name": "bamboo",
+            **_prepare_threshold(parsed),
         }
+        parsed = parsed.difference_update_query([PREPARE_THRESHOLD])
     engine = sa.create_engine(parsed, **options)
     _look_after_rested(engine)
     if engine.dialect.name == "postgresql":
@@ -73,6 +77,21 @@ def _open_single(engine: sa.Engine, options: dict[str, Any]) -> None:
     @event.listens_for(engine, "engine_disposed")
     def _disposed(disposed: sa.Engine) -> None:
         without.dispose()
+
+
+def _prepare_threshold(url: sa.URL) -> dict[str, int | None]:
+    """What a URL says of prepared statements: after how many uses psycopg prepares one, or `none` for never.
+
+    Poolers that give each transaction another connection may not know what was prepared on the one before.
+    """
+    said = url.query.get(PREPARE_THRESHOLD)
+    if said is None:
+        return {}
+    if said == "none":
+        return {PREPARE_THRESHOLD: None}
+    if not isinstance(said, str) or not said.isdecimal():
+        raise sa.exc.ArgumentError(f"{PREPARE_THRESHOLD} is {said!r}: give a number, or `none` to prepare nothing")
+    return {PREPARE_THRESHOLD: int(said)}
 
 
 def _look_after_rested(engine: sa.Engine) -> None:

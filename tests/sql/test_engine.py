@@ -170,3 +170,26 @@ def test_sqlite_makes_its_folder(tmp_path: Path) -> None:
     migrate.upgrade(engine)
     engine.dispose()
     assert (tmp_path / "deep/down/bamboo.db").exists()
+
+
+@pytest.mark.parametrize(("said", "n_prepared"), [("", 1), ("?prepare_threshold=2", 1), ("?prepare_threshold=none", 0)])
+def test_the_url_says_whether_statements_are_prepared(
+    postgres_url: str, open_database: Callable[[str], sa.Engine], said: str, n_prepared: int
+) -> None:
+    """A pooler that gives each transaction another connection may not know what was prepared on the one before."""
+    engine = open_database(with_words(postgres_url, said))
+    with reading(engine) as tx:
+        for number in range(10):
+            assert tx.execute(sa.select(sa.literal(number) + 1)).scalar_one() == number + 1
+        prepared = "SELECT count(*) FROM pg_prepared_statements WHERE position('+' IN statement) > 0"
+        assert tx.exec_driver_sql(prepared).scalar_one() == n_prepared
+
+
+@pytest.mark.parametrize("said", ["often", "-1"])
+def test_a_url_that_says_nothing_sensible_of_them_is_refused(postgres_url: str, said: str) -> None:
+    with pytest.raises(sa.exc.ArgumentError, match="`none` to prepare nothing"):
+        open_engine(with_words(postgres_url, f"?prepare_threshold={said}"))
+
+
+def with_words(url: str, said: str) -> str:
+    return sa.make_url(url).update_query_string(said.removeprefix("?")).render_as_string(hide_password=False)
