@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 API = "/api/v1/"
 RETRY_AFTER_SECONDS = 5
+#: PostgreSQL's code for a write where there can be none.
+READ_ONLY = "25006"
 #: Statuses that a caller must not take for a refusal of what it asked.
 TRANSPORT_STATUSES = (400, 401, 404, 405, 413, 415, 500, 503)
 #: PanDA's numbers for refused commands (client protocol 6.2, 6.4), which its clients read in `data`. There is none
@@ -84,10 +86,15 @@ def answer(error: BambooError, data: object = None, **more: object) -> Response:
 
 
 def is_away(error: Exception) -> bool:
-    """Whether an error means that the database does not answer, or has no time."""
+    """Whether an error means that the database does not answer, has no time, or may only be read for now."""
     if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.TimeoutError | Unavailable):
         return True
-    return isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+    return isinstance(error, sa.exc.DBAPIError) and (error.connection_invalidated or is_read_only(error))
+
+
+def is_read_only(error: Exception) -> bool:
+    """Whether an error means that the database may only be read: a replica, or one that was the primary before."""
+    return isinstance(error, sa.exc.DBAPIError) and getattr(error.orig, "sqlstate", None) == READ_ONLY
 
 
 def database_error(error: sa.exc.SQLAlchemyError) -> Response:
@@ -97,6 +104,8 @@ def database_error(error: sa.exc.SQLAlchemyError) -> Response:
     log.warning(
         "database away", extra={"event": "database_away", "request_id": request_id(), "problem": str(error)[:300]}
     )
+    if is_read_only(error):
+        return refuse(Unavailable("the database can only be read here", hint="ask a server of the primary database"))
     return refuse(Unavailable("the database does not answer", hint="try again in a few seconds"))
 
 

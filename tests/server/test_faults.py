@@ -273,3 +273,21 @@ def test_no_json_makes_a_bug(settings: Settings, sqlite_url: str, postgres_url: 
     the_old_style_holds()
     for engine in engines:
         engine.dispose()
+
+
+def test_a_replica_is_for_readers(settings: Settings, postgres_url: str, clock: ManualClock) -> None:
+    """A server over a replica shows what there is; whoever wants to write is sent away, and may come again."""
+    engine = open_engine(postgres_url)
+    with engine.begin() as tx:
+        tx.exec_driver_sql(
+            f"ALTER DATABASE {sa.make_url(postgres_url).database} SET default_transaction_read_only = on"
+        )
+    engine.dispose()  # what is set holds for new connections
+    client = create_app(settings, engine, clock).test_client()
+    for path in ("/", "/tasks/", "/readyz", "/api/v1/queue/list", "/cache/schedconfig/pandaqueues.json"):
+        assert client.get(path).status_code == 200, path
+    answer = client.post("/api/v1/queue/set", json={"queue": "Q", "attributes": {}})
+    assert answer.status_code == 503
+    assert "the database can only be read here" in answer.json["message"]
+    assert client.post("/server/panda/getJob", data={"siteName": "LOCAL"}).json["StatusCode"] == 10
+    engine.dispose()
