@@ -32,6 +32,7 @@ MEASUREMENTS = {
     "costs": "postgres",
     "generate": "postgres",
     "finish": "postgres",
+    "many": "postgres",
     "turnaround": "sqlite",
     "tiny_jobs": "sqlite",
     "views": "postgres",

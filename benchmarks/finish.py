@@ -72,7 +72,7 @@ def _adder_rate(setting: Setting, sizes: Sizes, url: str, n_jobs: int) -> float:
     settings = {"BAMBOO_DATABASE__URL": url, "BAMBOO_DAEMON__N_PROC": str(sizes.processes)}
     with running_daemon(settings, folder, ADDER_ONLY) as daemon:
         end = time.monotonic() + LONGEST_SECONDS
-        while n_left := _holding(engine):
+        while n_left := n_holding(engine):
             if time.monotonic() > end or daemon.poll() is not None:
                 raise SystemExit(f"the adder stands still at {n_left} of {n_jobs} jobs")
             time.sleep(POLL_SECONDS)
@@ -86,7 +86,8 @@ def _adder_rate(setting: Setting, sizes: Sizes, url: str, n_jobs: int) -> float:
     return float((n_jobs - n_last) / (last - first).total_seconds())
 
 
-def _holding(engine: sa.Engine) -> int:
+def n_holding(engine: sa.Engine) -> int:
+    """How many jobs wait for the adder."""
     with reading(engine) as tx:
         counted = sa.select(sa.func.count()).where(t.jobs.c.status == JobState.HOLDING)
         return int(tx.execute(counted).scalar_one())

@@ -81,7 +81,7 @@ class Made:
 def _generate(setting: Setting, sizes: Sizes, url: str, n_files: int) -> Made:
     population = Population.start(url, seed=setting.seed, n_queues=sizes.queues, n_tasks=0)
     population.add_dataset(DATASET, n_files)
-    _lift_limits(population.engine)
+    lift_limits(population.engine)
     population.close()
     settle(url)
     folder = setting.databases.folder / f"generate-{n_files}"
@@ -93,7 +93,7 @@ def _generate(setting: Setting, sizes: Sizes, url: str, n_files: int) -> Made:
         began, first_seconds, peak_kb, seen = time.monotonic(), 0.0, 0, 0
         moved_at = began
         task = connect(server.url, token=server.user_token()).submit_parameters(parameters())
-        while (n_jobs := _activated(engine)) < n_files:
+        while (n_jobs := n_activated(engine)) < n_files:
             if n_jobs > seen:
                 seen, moved_at = n_jobs, time.monotonic()
             if time.monotonic() > moved_at + STANDSTILL_SECONDS or jedi.poll() is not None:
@@ -105,7 +105,7 @@ def _generate(setting: Setting, sizes: Sizes, url: str, n_files: int) -> Made:
         return Made(seconds, first_seconds or seconds, peak_kb / 1024)
 
 
-def _lift_limits(engine: sa.Engine) -> None:
+def lift_limits(engine: sa.Engine) -> None:
     """Let partitions of the Job Generator have as many queued jobs as there may be."""
     with engine.begin() as tx:
         for one in (QUEUED_MIN, QUEUED_MAX):
@@ -133,7 +133,8 @@ def parameters(name: str = "user.bench.generate", dataset: str = DATASET) -> dic
     }
 
 
-def _activated(engine: sa.Engine) -> int:
+def n_activated(engine: sa.Engine) -> int:
+    """How many jobs wait for a pilot."""
     with reading(engine) as tx:
         counted = sa.select(sa.func.count()).where(t.jobs.c.status == JobState.ACTIVATED)
         return int(tx.execute(counted).scalar_one())

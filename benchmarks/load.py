@@ -6,6 +6,7 @@ only what is needed is read. What it costs is measured with each load.
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import select
@@ -112,9 +113,15 @@ def http_request(method: str, path: str, token: str = "", body: Any = None) -> b
     return "\r\n".join(lines).encode() + HEAD_END + content
 
 
-def run_load(address: tuple[str, int], sources: Sequence[Source], *, connections: int, seconds: float) -> Tally:
-    """Let each source drive a process with so many connections for some seconds; returns what all have seen."""
-    return together(_drive, [(address, source, connections, seconds) for source in sources])
+def run_load(
+    addresses: Sequence[tuple[str, int]], sources: Sequence[Source], *, connections: int, seconds: float
+) -> Tally:
+    """Let each source drive a process with so many connections for some seconds; returns what all have seen.
+
+    The servers get the sources in turn.
+    """
+    given = zip(itertools.cycle(addresses), sources, strict=False)
+    return together(_drive, [(address, source, connections, seconds) for address, source in given])
 
 
 def together(work: Callable[..., Tally], arguments: Sequence[tuple[Any, ...]]) -> Tally:

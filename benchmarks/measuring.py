@@ -51,13 +51,20 @@ class Measured:
 
 
 def measured(
-    server: Server, databases: Databases, sources: Sequence[Source], *, connections: int, seconds: float
+    server: Server | Sequence[Server],
+    databases: Databases,
+    sources: Sequence[Source],
+    *,
+    connections: int,
+    seconds: float,
 ) -> Measured:
-    """Put a load on a server; `connections` are those of all sources together."""
-    database = [databases.server_pid] if databases.server_pid else []
-    before = cpu_seconds([server.pid]), cpu_seconds(database)
-    tally = run_load(server.address, sources, connections=max(1, connections // len(sources)), seconds=seconds)
-    after = cpu_seconds([server.pid]), cpu_seconds(database)
+    """Put a load on a server, or on several in turn; `connections` are those of all sources together."""
+    servers = [server] if isinstance(server, Server) else server
+    pids, database = [one.pid for one in servers], [databases.server_pid] if databases.server_pid else []
+    before = cpu_seconds(pids), cpu_seconds(database)
+    addresses = [one.address for one in servers]
+    tally = run_load(addresses, sources, connections=max(1, connections // len(sources)), seconds=seconds)
+    after = cpu_seconds(pids), cpu_seconds(database)
     return Measured(tally, after[0] - before[0], after[1] - before[1])
 
 

@@ -67,9 +67,9 @@ def run(setting: Setting, sizes: Sizes) -> Report:
             for name in names:
                 with _serving(name, url, setting.databases.folder) as port:
                     for what, sources in scenarios(running).items():
-                        run_load(("127.0.0.1", port), sources, connections=1, seconds=sizes.seconds / 8)
+                        run_load([("127.0.0.1", port)], sources, connections=1, seconds=sizes.seconds / 8)
                         n = sizes.connections // LOAD_PROCESSES
-                        got = run_load(("127.0.0.1", port), sources, connections=n, seconds=sizes.seconds)
+                        got = run_load([("127.0.0.1", port)], sources, connections=n, seconds=sizes.seconds)
                         seen.setdefault((what, name), []).append(got)
     for (what, name), tallies in seen.items():
         rate, first = _median_rate(tallies), _median_rate(seen[what, names[0]])

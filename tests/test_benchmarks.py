@@ -25,6 +25,7 @@ ON_POSTGRES = {
     "dispatch": "--jobs 600 --queues 4 --seconds 0.3 --connections 2",
     "atlas": "--atlas 0.05 --running-jobs 2000 --queues 4 --seconds 0.5 --connections 4",
     "finish": "--jobs 600 --jobs-per-task 200",
+    "many": "--jobs 600 --files 20 --queues 4 --seconds 0.3 --connections 2 --rounds 1",
 }
 ON_SQLITE = {
     "costs": "--requests 2 --jobs 100 --queues 2",
