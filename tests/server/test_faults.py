@@ -289,5 +289,6 @@ def test_a_replica_is_for_readers(settings: Settings, postgres_url: str, clock: 
     answer = client.post("/api/v1/queue/set", json={"queue": "Q", "attributes": {}})
     assert answer.status_code == 503
     assert "the database can only be read here" in answer.json["message"]
+    assert client.post("/api/v1/pilot/acquire_jobs", json={"computing_element": "LOCAL"}).status_code == 503
     assert client.post("/server/panda/getJob", data={"siteName": "LOCAL"}).json["StatusCode"] == 10
     engine.dispose()
