@@ -233,7 +233,8 @@ class RetentionSection(Section):
 
     sandboxes: Seconds = 30
     archive_jobs: Seconds = 3  #: finished jobs move to the archive after this
-    archived_jobs: Seconds = 365  #: and are forgotten after this
+    archived_jobs: Seconds = 365  #: and are forgotten after this; on PostgreSQL when their whole month is older
+    workers: Seconds = 30  #: batch jobs of which nobody speaks any more
     scratch: Seconds = 1
     premerged: Seconds = 1 / 24  #: intermediate files are removed when their job is over for this long
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
-from ..core.states import JOBS, TaskState
+from ..core.states import JOBS
+from . import archive_partitions, bulk
 from .engine import skip_locked
 from .jobs import batches
 from .tables import (
+    TASKS_OVER,
     archived_jobs,
     job_events,
     job_files,
@@ -24,35 +28,84 @@ from .tables import (
 )
 from .types import LongText
 
-#: Tasks in these states have no use for their jobs any more, unless a command revives them: that makes new jobs.
-OVER = (TaskState.DONE, TaskState.FINISHED, TaskState.FAILED, TaskState.ABORTED, TaskState.BROKEN)
+
+@dataclass(frozen=True)
+class ArchivedPage:
+    """What a page of tasks that are over has given to the archive, and where the next one begins."""
+
+    jobs: int
+    tasks: int  # of which no job is left among the live ones
+    more: bool
+    last: tuple[datetime, int] | None  # moment and id of the task after which it begins; None: at the first
 
 
-def archive_jobs(tx: sa.Connection, *, before: datetime, limit: int) -> int:
-    """Move jobs to the archive that ended before a moment and whose task is over; returns how many."""
+def archive_jobs(
+    tx: sa.Connection, *, before: datetime, now: datetime, limit: int, after: tuple[datetime, int] | None = None
+) -> ArchivedPage:
+    """Move jobs to the archive that ended before a moment and whose task is over since then too.
+
+    The choice begins at those tasks that are over and still have live jobs, so that it costs nothing when nothing is
+    old, however many jobs and tasks there are. `limit` bounds the tasks as well as the jobs.
+    """
+    due = _due(tx, before, after, limit)
     old = (
         sa.select(jobs.c.pandaid)
-        .join(tasks, tasks.c.jeditaskid == jobs.c.jeditaskid)
         .where(
-            tasks.c.status.in_(OVER),
-            tasks.c.state_changed_at < before,
+            bulk.among(tx, jobs.c.jeditaskid, [task.jeditaskid for task in due]),
             jobs.c.status.in_(list(JOBS.final)),
             jobs.c.state_changed_at < before,
         )
-        .order_by(jobs.c.pandaid)
+        .order_by(jobs.c.jeditaskid, jobs.c.pandaid)
         .limit(limit)
     )
-    ids = list(tx.scalars(old.with_for_update(of=jobs, skip_locked=True)))
+    ids = list(tx.scalars(skip_locked(old))) if due else []
     columns = list(archived_jobs.columns.keys())
     for some in batches(ids):
-        chosen = sa.select(*(jobs.c[name] for name in columns)).where(jobs.c.pandaid.in_(some))
+        chosen = sa.select(*(jobs.c[name] for name in columns)).where(bulk.among(tx, jobs.c.pandaid, some))
         tx.execute(sa.insert(archived_jobs).from_select(columns, chosen))
-        tx.execute(sa.delete(jobs).where(jobs.c.pandaid.in_(some)))
-    return len(ids)
+        tx.execute(sa.delete(jobs).where(bulk.among(tx, jobs.c.pandaid, some)))
+    emptied = _note_emptied(tx, [task.jeditaskid for task in due], now)
+    if due and len(ids) < limit:  # else the same tasks may have more
+        after = (due[-1].state_changed_at, due[-1].jeditaskid)
+    return ArchivedPage(len(ids), emptied, more=limit in (len(ids), len(due)), last=after)
+
+
+def _due(tx: sa.Connection, before: datetime, after: tuple[datetime, int] | None, limit: int) -> list[sa.Row[Any]]:
+    """Tasks that are over since before a moment and not archived, the first over first, held for this transaction."""
+    # The states in words: a plan for any states could not use the index of those that are over.
+    over: sa.BindParameter[Any] = sa.bindparam(
+        "over", [str(state) for state in TASKS_OVER], expanding=True, literal_execute=True
+    )
+    statement = (
+        sa.select(tasks.c.jeditaskid, tasks.c.state_changed_at)
+        .where(tasks.c.jobs_archived_at.is_(None), tasks.c.status.in_(over), tasks.c.state_changed_at < before)
+        .order_by(tasks.c.state_changed_at, tasks.c.jeditaskid)
+        .limit(limit)
+    )
+    if after is not None:
+        moment, jeditaskid = after
+        same = sa.and_(tasks.c.state_changed_at == moment, tasks.c.jeditaskid > jeditaskid)
+        statement = statement.where(tasks.c.state_changed_at >= moment, sa.or_(tasks.c.state_changed_at > moment, same))
+    return list(tx.execute(statement.with_for_update(skip_locked=True, key_share=True)))
+
+
+def _note_emptied(tx: sa.Connection, jeditaskids: Sequence[int], now: datetime) -> int:
+    """Note of those of the tasks that have no live job any more that they are archived; returns how many."""
+    if not jeditaskids:
+        return 0
+    left = sa.exists().where(jobs.c.jeditaskid == tasks.c.jeditaskid)
+    statement = sa.update(tasks).where(bulk.among(tx, tasks.c.jeditaskid, jeditaskids), ~left)
+    return tx.execute(statement.values(jobs_archived_at=now)).rowcount
 
 
 def forget_jobs(tx: sa.Connection, *, before: datetime, limit: int) -> int:
-    """Delete archived jobs that last changed before a moment, with all that was kept of them; returns how many."""
+    """Delete archived jobs that last changed before a moment, with all that was kept of them; returns how many.
+
+    Where the archive has partitions (`sql/archive_partitions.py`) only those of the months before: what is left of
+    them when whole months have gone.
+    """
+    if archive_partitions.exist(tx):
+        before = archive_partitions.month_of(before)
     old = (
         sa.select(archived_jobs.c.pandaid)
         .where(archived_jobs.c.modified_at < before)
@@ -61,13 +114,25 @@ def forget_jobs(tx: sa.Connection, *, before: datetime, limit: int) -> int:
     )
     ids = list(tx.scalars(skip_locked(old)))
     for some in batches(ids):
-        _delete(tx, some)
+        _delete(tx, some, (*_KEPT_OF_JOBS, archived_jobs))
     return len(ids)
 
 
-def _delete(tx: sa.Connection, pandaids: Sequence[int]) -> None:
-    for table in (job_files, job_params, job_reports, job_metadata, job_events, archived_jobs):
-        tx.execute(sa.delete(table).where(table.c.pandaid.in_(pandaids)))
+def forget_detached(tx: sa.Connection, *, limit: int) -> int:
+    """Delete what was kept of the next jobs of months that were taken out of the archive; returns of how many."""
+    ids = archive_partitions.detached_page(tx, limit=limit)
+    for some in batches(ids):
+        _delete(tx, some, _KEPT_OF_JOBS)
+    return len(ids)
+
+
+#: What else there is of a job, by its id.
+_KEPT_OF_JOBS = (job_files, job_params, job_reports, job_metadata, job_events)
+
+
+def _delete(tx: sa.Connection, pandaids: Sequence[int], of: Sequence[sa.Table]) -> None:
+    for table in of:
+        tx.execute(sa.delete(table).where(bulk.among(tx, table.c.pandaid, pandaids)))
 
 
 def unused_sandboxes(tx: sa.Connection, *, before: datetime, after: str = "", limit: int) -> list[str]:
@@ -87,7 +152,7 @@ def forget_sandbox(tx: sa.Connection, name: str, *, before: datetime) -> bool:
         sa.select(sa.true())
         .join(task_params, task_params.c.jeditaskid == tasks.c.jeditaskid)
         .where(
-            tasks.c.status.not_in(OVER),
+            tasks.c.status.not_in(TASKS_OVER),
             sa.cast(task_params.c.parameters, LongText).contains(name, autoescape=True),
         )
         .limit(1)

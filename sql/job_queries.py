@@ -14,7 +14,6 @@ from .jobs import batches
 from .ready import Ready
 from .tables import (
     INPUT_TYPES,
-    archived_jobs,
     catalogue_datasets,
     catalogue_files,
     datasets,
@@ -26,6 +25,7 @@ from .tables import (
     jobs,
     task_params,
 )
+from .views import all_jobs
 
 _REPORTED_NAMES = "pandaid jeditaskid attempt_nr status reported_status command_to_pilot pilot_id lease_until"
 REPORTED_COLUMNS = tuple(_REPORTED_NAMES.split())
@@ -62,24 +62,20 @@ def list_jobs(
     tx: sa.Connection, jeditaskid: int | None, statuses: Collection[str] = (), *, after: int = 0, limit: int = 100
 ) -> list[sa.Row[Any]]:
     """Jobs of a task (or of all) in the order of their ids, from the one after `after` on."""
-    found: list[sa.Row[Any]] = []
-    for table in (jobs, archived_jobs):
-        statement = sa.select(table).where(table.c.pandaid > after).order_by(table.c.pandaid).limit(limit)
-        if jeditaskid is not None:
-            statement = statement.where(table.c.jeditaskid == jeditaskid)
-        if statuses:
-            statement = statement.where(table.c.status.in_(list(statuses)))
-        found += tx.execute(statement)
-    return sorted(found, key=lambda job: int(job.pandaid))[:limit]
+    statement = sa.select(all_jobs).where(all_jobs.c.pandaid > after).order_by(all_jobs.c.pandaid).limit(limit)
+    if jeditaskid is not None:
+        statement = statement.where(all_jobs.c.jeditaskid == jeditaskid)
+    if statuses:
+        statement = statement.where(all_jobs.c.status.in_(list(statuses)))
+    return list(tx.execute(statement))
 
 
 def find_job(tx: sa.Connection, pandaid: int) -> sa.Row[Any]:
     """A job, live or archived; raises `NotFound`."""
-    for table in (jobs, archived_jobs):
-        row = tx.execute(sa.select(table).where(table.c.pandaid == pandaid)).first()
-        if row is not None:
-            return row
-    raise NotFound(f"there is no job {pandaid}", hint="`bamboo job list N` shows those of task N")
+    row = tx.execute(sa.select(all_jobs).where(all_jobs.c.pandaid == pandaid)).first()
+    if row is None:
+        raise NotFound(f"there is no job {pandaid}", hint="`bamboo job list N` shows those of task N")
+    return row
 
 
 def orders_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, str]:
@@ -94,20 +90,17 @@ def orders_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, str]:
 def states_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, tuple[str, int]]:
     """The state and attempt of those jobs that there are: {pandaid: (status, attempt_nr)}."""
     found: dict[int, tuple[str, int]] = {}
-    for table in (archived_jobs, jobs):
-        for some in batches(pandaids):
-            statement = sa.select(table.c.pandaid, table.c.status, table.c.attempt_nr)
-            for row in tx.execute(statement.where(table.c.pandaid.in_(list(some)))):
-                found[row.pandaid] = (row.status, row.attempt_nr)
+    statement = sa.select(all_jobs.c.pandaid, all_jobs.c.status, all_jobs.c.attempt_nr)
+    for some in batches(pandaids):
+        for row in tx.execute(statement.where(bulk.among(tx, all_jobs.c.pandaid, list(some)))):
+            found[row.pandaid] = (row.status, row.attempt_nr)
     return found
 
 
 def ids_of_task(tx: sa.Connection, jeditaskid: int) -> list[int]:
     """The ids of all jobs of a task."""
-    ids: set[int] = set()
-    for table in (jobs, archived_jobs):
-        ids.update(tx.scalars(sa.select(table.c.pandaid).where(table.c.jeditaskid == jeditaskid)))
-    return sorted(ids)
+    statement = sa.select(all_jobs.c.pandaid).where(all_jobs.c.jeditaskid == jeditaskid)
+    return list(tx.scalars(statement.order_by(all_jobs.c.pandaid)))
 
 
 def parameters_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, str]:
@@ -157,9 +150,10 @@ def files_by_job(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, list[s
 def find_jobs(tx: sa.Connection, pandaids: Sequence[int], *, with_archive: bool = True) -> dict[int, sa.Row[Any]]:
     """Those jobs that there are, live or archived: {pandaid: row}."""
     found: dict[int, sa.Row[Any]] = {}
-    for table in (archived_jobs, jobs) if with_archive else (jobs,):
-        for some in batches(pandaids):
-            found |= {row.pandaid: row for row in tx.execute(sa.select(table).where(table.c.pandaid.in_(list(some))))}
+    table: sa.FromClause = all_jobs if with_archive else jobs
+    for some in batches(pandaids):
+        chosen = sa.select(table).where(bulk.among(tx, table.c.pandaid, list(some)))
+        found |= {row.pandaid: row for row in tx.execute(chosen)}
     return found
 
 
@@ -171,11 +165,8 @@ def of_task(tx: sa.Connection, jeditaskid: int, *, unsuccessful_only: bool = Fal
 
 def kinds_of_task(tx: sa.Connection, jeditaskid: int) -> list[sa.Row[Any]]:
     """`pandaid`, `status` and `processing_type` of all jobs of a task, live and archived, by id."""
-    found: list[sa.Row[Any]] = []
-    for table in (jobs, archived_jobs):
-        columns = (table.c.pandaid, table.c.status, table.c.processing_type)
-        found += tx.execute(sa.select(*columns).where(table.c.jeditaskid == jeditaskid))
-    return sorted(found, key=lambda job: int(job.pandaid))
+    statement = sa.select(all_jobs.c.pandaid, all_jobs.c.status, all_jobs.c.processing_type)
+    return list(tx.execute(statement.where(all_jobs.c.jeditaskid == jeditaskid).order_by(all_jobs.c.pandaid)))
 
 
 def outputs_of_dataset(tx: sa.Connection, datasetid: int, *, limit: int) -> list[sa.Row[Any]]:

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from ..core.states import InputFileState, JobState
 from .jobs import batches
-from .tables import archived_jobs, datasets, files, job_files, jobs
+from .tables import datasets, files, job_files
+from .views import all_jobs
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,8 @@ class Outcome:
 
 def failures(tx: sa.Connection, *, since: datetime, limit: int) -> list[sa.Row[Any]]:
     """Jobs that failed since a moment, the newest first."""
-    found: list[sa.Row[Any]] = []
-    for table in (jobs, archived_jobs):
-        statement = sa.select(table).where(table.c.status == JobState.FAILED, table.c.modified_at >= since)
-        found += tx.execute(statement.order_by(table.c.pandaid.desc()).limit(limit))
-    return sorted(found, key=lambda job: -int(job.pandaid))[:limit]
+    failed = (all_jobs.c.status == JobState.FAILED, all_jobs.c.modified_at >= since)
+    return list(tx.execute(sa.select(all_jobs).where(*failed).order_by(all_jobs.c.pandaid.desc()).limit(limit)))
 
 
 def outcome(tx: sa.Connection, pandaids: Sequence[int]) -> Outcome:

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from ..core.errors import NotFound
 from ..core.job_errors import most_telling, says_payload_failed
 from ..core.plain_words import without_numbers
-from .tables import ERROR_SOURCES, archived_jobs, commands, datasets, files, jobs, task_events, task_params, tasks
+from .tables import ERROR_SOURCES, commands, datasets, files, task_events, task_params, tasks
+from .views import all_jobs
 
 #: Different sets of errors that one task's summary looks at, the most frequent first.
 MAX_ERROR_SETS = 5000
@@ -111,11 +112,8 @@ def files_of_datasets(tx: sa.Connection, datasetids: Sequence[int], *, limit: in
 
 def job_counts(tx: sa.Connection, jeditaskid: int) -> dict[str, int]:
     """How many jobs of a task are in each state, with those of the archive."""
-    counts: Counter[str] = Counter()
-    for table in (jobs, archived_jobs):
-        statement = sa.select(table.c.status, sa.func.count().label("n")).where(table.c.jeditaskid == jeditaskid)
-        counts.update({row.status: row.n for row in tx.execute(statement.group_by(table.c.status))})
-    return dict(counts)
+    statement = sa.select(all_jobs.c.status, sa.func.count().label("n")).where(all_jobs.c.jeditaskid == jeditaskid)
+    return {row.status: row.n for row in tx.execute(statement.group_by(all_jobs.c.status))}
 
 
 def error_groups(tx: sa.Connection, jeditaskid: int) -> list[ErrorGroup]:
@@ -126,16 +124,15 @@ def error_groups(tx: sa.Connection, jeditaskid: int) -> list[ErrorGroup]:
     """
     counts: Counter[tuple[str, str, int, str, int | None]] = Counter()
     examples: dict[tuple[str, str, int, str, int | None], tuple[int, str]] = {}
-    for table in (jobs, archived_jobs):
-        for row in tx.execute(_error_sets(table, jeditaskid)):
-            errors = [(source, *_error_of(row, source)) for source in (*ERROR_SOURCES, "trans")]
-            told = most_telling([error for error in errors if error[1]])
-            if told is not None:
-                exit_code = row.trans_exit_code if says_payload_failed(told[0], told[1]) else None
-                source, code, diag = told
-                cause = (row.kind, source, code, without_numbers(diag), exit_code)
-                counts[cause] += row.n
-                examples[cause] = max((row.newest, diag), examples.get(cause, (0, "")))
+    for row in tx.execute(_error_sets(jeditaskid)):
+        errors = [(source, *_error_of(row, source)) for source in (*ERROR_SOURCES, "trans")]
+        told = most_telling([error for error in errors if error[1]])
+        if told is not None:
+            exit_code = row.trans_exit_code if says_payload_failed(told[0], told[1]) else None
+            source, code, diag = told
+            cause = (row.kind, source, code, without_numbers(diag), exit_code)
+            counts[cause] += row.n
+            examples[cause] = max((row.newest, diag), examples.get(cause, (0, "")))
     groups = []
     for cause, n in counts.most_common():
         (kind, source, code, _, exit_code), (newest, diag) = cause, examples[cause]
@@ -143,12 +140,12 @@ def error_groups(tx: sa.Connection, jeditaskid: int) -> list[ErrorGroup]:
     return groups
 
 
-def _error_sets(table: sa.Table, jeditaskid: int) -> sa.Select[Any]:
-    columns = [table.c[f"{source}_error_{part}"] for source in ERROR_SOURCES for part in ("code", "diag")]
-    columns += [table.c.trans_exit_code, table.c.kind]
+def _error_sets(jeditaskid: int) -> sa.Select[Any]:
+    columns = [all_jobs.c[f"{source}_error_{part}"] for source in ERROR_SOURCES for part in ("code", "diag")]
+    columns += [all_jobs.c.trans_exit_code, all_jobs.c.kind]
     return (
-        sa.select(*columns, sa.func.count().label("n"), sa.func.max(table.c.pandaid).label("newest"))
-        .where(table.c.jeditaskid == jeditaskid, table.c.status.in_(("failed", "closed", "cancelled")))
+        sa.select(*columns, sa.func.count().label("n"), sa.func.max(all_jobs.c.pandaid).label("newest"))
+        .where(all_jobs.c.jeditaskid == jeditaskid, all_jobs.c.status.in_(("failed", "closed", "cancelled")))
         .group_by(*columns)
         .order_by(sa.text("n DESC"))
         .limit(MAX_ERROR_SETS)

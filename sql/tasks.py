@@ -216,7 +216,8 @@ def move_task(
     """
     if not TASKS.allows(held.status, to):
         raise IllegalTransition(f"task {held.jeditaskid} may not go from {held.status} to {to}")
-    values: dict[str, Any] = {"status": to, "modified_at": now, "state_changed_at": now, "next_round_at": None, **also}
+    values: dict[str, Any] = {"status": to, "modified_at": now, "state_changed_at": now, "next_round_at": None}
+    values |= {"jobs_archived_at": None, **also}  # the task may make jobs again
     if to in SUSPENDED and held.status not in SUSPENDED:
         values["old_status"] = held.status
     statement = sa.update(tasks).where(tasks.c.jeditaskid == held.jeditaskid, tasks.c.status == held.status)

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from .engine import skip_locked
 from .tables import workers
 
 
@@ -22,3 +23,13 @@ def tell_pilot_status(
         return
     values = {"harvester_id": harvester_id, "worker_id": worker_id, "status": "running", "attributes": {}}
     tx.execute(sa.insert(workers).values(**values, **told, created_at=now))
+
+
+def forget(tx: sa.Connection, *, before: datetime, limit: int) -> int:
+    """Remove workers of which nobody has spoken since a moment (manual ch. 8.3.1, Harvester); returns how many."""
+    keys = (workers.c.harvester_id, workers.c.worker_id)
+    old = sa.select(*keys).where(workers.c.modified_at < before).order_by(workers.c.modified_at).limit(limit)
+    gone = [tuple(row) for row in tx.execute(skip_locked(old))]
+    if gone:
+        tx.execute(sa.delete(workers).where(sa.tuple_(*keys).in_(gone)))
+    return len(gone)

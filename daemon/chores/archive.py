@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import sqlalchemy as sa
+
 from ...core.tunables import tunable
-from ...sql import archive, decisions, settings
+from ...sql import archive, archive_partitions, decisions, settings, workers
+from ...sql.error_words import in_words
 from ..context import Context
 
+log = logging.getLogger(__name__)
+
+#: What one transaction moves or deletes at most: it holds its locks for well below a second.
 PAGE = 1000
+#: One run does no more pages of each kind; with `loop` the next follows at once.
 PAGES = 20
 KEEP_PER_TASK = tunable(
     "pandaserver",
@@ -37,12 +45,15 @@ class Archived:
     """What a run of the archive did."""
 
     archived: int = 0
+    tasks: int = 0  # that have no live jobs any more
     forgotten: int = 0
     decisions: int = 0  # forgotten
+    workers: int = 0  # forgotten
 
 
 class Archive:
-    """Moves jobs that are over to `archived_jobs`, and forgets old ones; the same with decisions."""
+    """Moves jobs that are over to `archived_jobs` and forgets old ones, with their partitions; so with decisions and
+    workers."""
 
     name = "archive"
 
@@ -54,20 +65,53 @@ class Archive:
         retention = self.context.settings.retention
         now = self.context.clock()
         report = Archived()
-        for _ in range(PAGES):
-            with self.context.begin() as tx:
-                n = archive.archive_jobs(tx, before=now - timedelta(days=retention.archive_jobs), limit=PAGE)
-            report.archived += n
-            if n < PAGE:
-                break
-        for _ in range(PAGES):
-            with self.context.begin() as tx:
-                n = archive.forget_jobs(tx, before=now - timedelta(days=retention.archived_jobs), limit=PAGE)
-            report.forgotten += n
-            if n < PAGE:
-                break
+        until = archive_partitions.next_month(archive_partitions.month_of(now))
+        self._change_partitions(lambda tx: archive_partitions.make_next(tx, until=until))
+        self._archive(now, now - timedelta(days=retention.archive_jobs), report)
+        old = now - timedelta(days=retention.archived_jobs)
+        self._change_partitions(lambda tx: archive_partitions.detach_oldest(tx, before=old))
+        report.forgotten = self._in_pages(lambda tx: archive.forget_detached(tx, limit=PAGE))
+        report.forgotten += self._in_pages(lambda tx: archive.forget_jobs(tx, before=old, limit=PAGE))
+        unheard = now - timedelta(days=retention.workers)
+        report.workers = self._in_pages(lambda tx: workers.forget(tx, before=unheard, limit=PAGE))
         report.decisions = self._trim_decisions(now)
         return report
+
+    def _archive(self, now: datetime, before: datetime, report: Archived) -> None:
+        after = None
+        for _ in range(PAGES):
+            with self.context.begin() as tx:
+                page = archive.archive_jobs(tx, before=before, now=now, limit=PAGE, after=after)
+            report.archived += page.jobs
+            report.tasks += page.tasks
+            if not page.more:
+                return
+            after = page.last
+
+    def _change_partitions(self, change: Callable[[sa.Connection], bool]) -> None:
+        """Change partitions one after the other, as long as there is a change to make.
+
+        What cannot be done now, for somebody reads the archive or the role may not, waits for the next run: jobs have
+        their place in the archive, and go from it, without it too.
+        """
+        try:
+            changed = True
+            while changed:
+                with self.context.begin() as tx:
+                    changed = change(tx)
+        except (sa.exc.OperationalError, sa.exc.ProgrammingError) as error:
+            extra = {"event": "partitions_not_changed", "why": in_words(error)}
+            log.warning("the partitions of the archive stay as they are", extra=extra)
+
+    def _in_pages(self, forget: Callable[[sa.Connection], int]) -> int:
+        total = 0
+        for _ in range(PAGES):
+            with self.context.begin() as tx:
+                n = forget(tx)
+            total += n
+            if n < PAGE:
+                break
+        return total
 
     def _trim_decisions(self, now: datetime) -> int:
         with self.context.reading() as tx:

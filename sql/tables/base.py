@@ -65,6 +65,28 @@ def only(condition: str) -> dict[str, Any]:
     return {"postgresql_where": sa.text(condition), "sqlite_where": sa.text(condition)}
 
 
+def words(states: Iterable[StrEnum]) -> str:
+    """States as SQL lists them."""
+    return ", ".join(f"'{state}'" for state in states)
+
+
+def changing() -> dict[str, str]:
+    """Storage of a large table whose rows change or go: vacuum follows after 2 % of them instead of 20 %.
+
+    PostgreSQL's usual fifth is millions of dead rows, and as many dead entries in each index, before anything happens.
+    """
+    return {"autovacuum_vacuum_scale_factor": "0.02"}
+
+
+def updated_often(*, fillfactor: int) -> dict[str, str]:
+    """Storage of a table whose rows change over and over in columns that no index has.
+
+    `fillfactor` is how full pages are made, in percent: the new version of a row stays on the page then, and touches no
+    index (heap-only tuples).
+    """
+    return {"fillfactor": str(fillfactor), **changing()}
+
+
 def only_on(dialects: tuple[str, ...], part: Part) -> Part:
     """A constraint or index that only some databases can have."""
     part.ddl_if(dialect=dialects)  # type: ignore[arg-type]  # a tuple is accepted, though the annotation says str

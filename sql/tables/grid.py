@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from ..types import Id, Json, LongText
-from .base import count, flag, metadata, moment, numbered, word
+from .base import changing, count, flag, metadata, moment, numbered, updated_often, word
 
 sites = sa.Table(
     "sites",
@@ -128,6 +128,8 @@ workers = sa.Table(
     sa.Column("attributes", Json, nullable=False),
     moment("created_at", nullable=False),
     moment("modified_at", nullable=False),
+    sa.Index(None, "modified_at"),
+    postgresql_with=changing(),
 )
 
 links = sa.Table(
@@ -144,6 +146,7 @@ links = sa.Table(
     moment("measured_at"),  # when throughput and queues were; null: they were entered by hand
     word("blocked", 255),  # why nothing may be sent over it; null: it is open
     moment("modified_at", nullable=False),
+    postgresql_with=updated_often(fillfactor=60),  # each import of measurements changes most rows
 )
 
 queue_activity = sa.Table(
@@ -154,6 +157,7 @@ queue_activity = sa.Table(
     moment("last_start_at"),  # when a job last began to run
     count("n_batch_workers"),  # batch jobs that run or are submitted
     sa.Column("disk_io_kbps_per_core", sa.Float),  # mean of its running jobs
+    postgresql_with=updated_often(fillfactor=50),  # each request of a pilot
 )
 
 software = sa.Table(

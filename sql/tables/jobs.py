@@ -11,6 +11,7 @@ from ..types import Id, Json, LongText
 from .base import (
     HAVE_BOOLEANS,
     HAVE_PARTIAL_INDEXES,
+    changing,
     count,
     flag,
     metadata,
@@ -19,15 +20,13 @@ from .base import (
     one_of,
     only,
     only_on,
+    updated_often,
     word,
+    words,
 )
 
 #: Who can be at fault for a failed job; each has an error code and a text (conventions.md 2.1).
 ERROR_SOURCES = ("pilot", "exe", "sup", "ddm", "brokerage", "job_dispatcher", "task_buffer")
-
-
-def _words(states: tuple[JobState, ...]) -> str:
-    return ", ".join(f"'{state}'" for state in states)
 
 
 def _job_columns() -> list[sa.Column[Any]]:
@@ -114,7 +113,7 @@ jobs = sa.Table(
     one_of("status", JobState),
     only_on(
         HAVE_BOOLEANS,
-        sa.CheckConstraint(f"(status IN ({_words(LEASED)})) = (lease_until IS NOT NULL)", name="leased"),
+        sa.CheckConstraint(f"(status IN ({words(LEASED)})) = (lease_until IS NOT NULL)", name="leased"),
     ),
     # Partial, so that the cost of a claim does not depend on how many jobs there are. The heartbeat and the
     # lease are in no index, so that renewing them stays on the page (measured: performance notes, part 3).
@@ -127,15 +126,17 @@ jobs = sa.Table(
         "pandaid",
         **only("status = 'activated'"),
     ),
-    sa.Index("ix_jobs_leased", "pandaid", **only(f"status IN ({_words(LEASED)})")),
-    sa.Index("ix_jobs_queued", "status", "queue", "pandaid", **only(f"status IN ({_words(QUEUED)})")),
+    sa.Index("ix_jobs_leased", "pandaid", **only(f"status IN ({words(LEASED)})")),
+    sa.Index("ix_jobs_queued", "status", "queue", "pandaid", **only(f"status IN ({words(QUEUED)})")),
     sa.Index("ix_jobs_holding", "pandaid", **only("status IN ('holding', 'merging', 'transferring')")),
     sa.Index("ix_jobs_merging", "merge_pandaid", "jeditaskid", **only("status = 'merging'")),
     sa.Index(None, "jeditaskid", "pandaid"),
     sqlite_autoincrement=True,
-    postgresql_with={"fillfactor": "85", "autovacuum_vacuum_scale_factor": "0.02"},
+    postgresql_with=updated_often(fillfactor=85),
 )
 
+#: On PostgreSQL a table of partitions by month of `modified_at`, whose primary key has that column too
+#: (`sql/archive_partitions.py`). A job that is over is not modified any more.
 archived_jobs = sa.Table(
     "archived_jobs",
     metadata,
@@ -151,6 +152,7 @@ job_params = sa.Table(
     metadata,
     sa.Column("pandaid", Id, primary_key=True, autoincrement=False),
     sa.Column("job_parameters", LongText, nullable=False),
+    postgresql_with=changing(),
 )
 
 job_reports = sa.Table(
@@ -162,6 +164,7 @@ job_reports = sa.Table(
     word("pilot_timing", 100),
     sa.Column("pilot_log", LongText),
     sa.Column("stdout_tail", LongText),  # the flight recorder: the last output the pilot has shown
+    postgresql_with=updated_often(fillfactor=80),  # heartbeats bring new ends of outputs
 )
 
 job_metadata = sa.Table(
@@ -171,6 +174,7 @@ job_metadata = sa.Table(
     sa.Column("jeditaskid", Id, nullable=False),
     sa.Column("metadata", LongText, nullable=False),
     sa.Index(None, "jeditaskid"),
+    postgresql_with=changing(),
 )
 
 job_files = sa.Table(
@@ -213,6 +217,7 @@ job_files = sa.Table(
         ),
     ),
     sqlite_autoincrement=True,
+    postgresql_with=changing(),
 )
 
 job_events = sa.Table(
@@ -228,4 +233,5 @@ job_events = sa.Table(
     word("request_id", 64),
     moment("at", nullable=False),
     sa.Index(None, "pandaid", "id"),
+    postgresql_with=changing(),
 )

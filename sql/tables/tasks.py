@@ -6,10 +6,26 @@ import sqlalchemy as sa
 
 from ...core.states import EventState, InputDatasetState, InputFileState, OutputDatasetState, TaskState
 from ..types import Id, Json
-from .base import HAVE_BOOLEANS, count, flag, metadata, moment, numbered, one_of, only, only_on, word
+from .base import (
+    HAVE_BOOLEANS,
+    changing,
+    count,
+    flag,
+    metadata,
+    moment,
+    numbered,
+    one_of,
+    only,
+    only_on,
+    updated_often,
+    word,
+    words,
+)
 
 #: The first task id: PanDA's `pbook` takes smaller numbers for request ids.
 FIRST_TASK_ID = 10_000_000
+#: Tasks in these states have no use for their jobs any more, unless a command revives them: that makes new jobs.
+TASKS_OVER = (TaskState.DONE, TaskState.FINISHED, TaskState.FAILED, TaskState.ABORTED, TaskState.BROKEN)
 
 tasks = sa.Table(
     "tasks",
@@ -64,6 +80,7 @@ tasks = sa.Table(
     moment("state_changed_at", nullable=False),
     moment("started_at"),
     moment("ended_at"),
+    moment("jobs_archived_at"),  # since when none of its jobs is among the live ones; null: some are, or may come
     moment("next_round_at"),  # agents leave the task alone before this moment
     word("lease_owner", 128),
     moment("lease_until"),
@@ -76,8 +93,16 @@ tasks = sa.Table(
     sa.Index(None, "user_name", "jeditaskid"),
     sa.Index(None, "task_name"),
     sa.Index(None, "modified_at"),
+    # What is over and archived is in it no more, so that the archive's cost does not grow with history.
+    sa.Index(
+        "ix_tasks_to_archive",
+        "state_changed_at",
+        "jeditaskid",
+        **only(f"jobs_archived_at IS NULL AND status IN ({words(TASKS_OVER)})"),
+    ),
     sqlite_autoincrement=True,
     mysql_auto_increment=str(FIRST_TASK_ID),
+    postgresql_with=updated_often(fillfactor=80),  # leases, and when to look again
 )
 
 task_params = sa.Table(
@@ -127,6 +152,7 @@ datasets = sa.Table(
     ),
     sa.Index(None, "status"),
     sqlite_autoincrement=True,
+    postgresql_with=updated_often(fillfactor=80),  # counters
 )
 
 files = sa.Table(
@@ -159,6 +185,7 @@ files = sa.Table(
     sa.Index("ix_files_ready", "datasetid", "fileid", **only("status = 'ready'")),
     sa.Index(None, "jeditaskid"),
     sqlite_autoincrement=True,
+    postgresql_with=changing(),
 )
 
 events = sa.Table(
@@ -179,6 +206,7 @@ events = sa.Table(
     sa.UniqueConstraint("fileid", "first_event"),
     one_of("status", EventState),
     sa.Index(None, "pandaid"),
+    postgresql_with=changing(),
 )
 
 task_events = sa.Table(
@@ -226,6 +254,7 @@ decisions = sa.Table(
     moment("at", nullable=False),
     moment("last_at", nullable=False),
     sa.Index(None, "jeditaskid", "id"),
+    postgresql_with=updated_often(fillfactor=90),  # how often the same was decided
 )
 
 #: Where the inputs of active tasks are (manual ch. 21.1.1): files of a dataset at a storage.
