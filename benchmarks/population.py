@@ -51,9 +51,11 @@ class Population:
     n_jobs: int = 0
 
     @classmethod
-    def start(cls, url: str, *, seed: int, n_queues: int = 200, n_tasks: int = 100) -> Population:
-        """Enter queues, shares and tasks."""
-        population = cls(open_engine(url, statement_seconds=0), seed, n_queues, n_tasks)
+    def start(
+        cls, url: str, *, seed: int, n_queues: int = 200, n_tasks: int = 100, now: datetime | None = None
+    ) -> Population:
+        """Enter queues, shares and tasks; `now` is when everything happens."""
+        population = cls(open_engine(url, statement_seconds=0), seed, n_queues, n_tasks, now or utc_now())
         population._enter_grid()
         if n_tasks:
             population._enter_tasks()

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ..core.states import JOBS
 from . import archive_partitions, bulk
-from .engine import skip_locked
+from .engine import skip_locked, spelled_out
 from .jobs import batches
 from .tables import (
     TASKS_OVER,
@@ -72,13 +72,10 @@ def archive_jobs(
 
 def _due(tx: sa.Connection, before: datetime, after: tuple[datetime, int] | None, limit: int) -> list[sa.Row[Any]]:
     """Tasks that are over since before a moment and not archived, the first over first, held for this transaction."""
-    # The states in words: a plan for any states could not use the index of those that are over.
-    over: sa.BindParameter[Any] = sa.bindparam(
-        "over", [str(state) for state in TASKS_OVER], expanding=True, literal_execute=True
-    )
+    over = spelled_out(tasks.c.status, TASKS_OVER)
     statement = (
         sa.select(tasks.c.jeditaskid, tasks.c.state_changed_at)
-        .where(tasks.c.jobs_archived_at.is_(None), tasks.c.status.in_(over), tasks.c.state_changed_at < before)
+        .where(tasks.c.jobs_archived_at.is_(None), over, tasks.c.state_changed_at < before)
         .order_by(tasks.c.state_changed_at, tasks.c.jeditaskid)
         .limit(limit)
     )

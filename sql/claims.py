@@ -14,6 +14,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from ..core.states import JobState
 from . import bulk
 from .engine import skip_locked
+from .jobs import is_in
 from .ready import Ready
 from .tables import datasets, job_events, job_files, job_params, jobs, tasks
 from .types import UtcDateTime
@@ -221,7 +222,7 @@ def _branch(suitable: Sequence[sa.ColumnElement[bool]]) -> sa.Select[Any]:
 
 def claimed_before(tx: sa.Connection, queue: str, key: str) -> list[sa.Row[Any]]:
     """The jobs that the request named `key` has taken already, and of which the pilot has not yet spoken."""
-    statement = _handed_out(jobs).where(jobs.c.status == JobState.SENT, jobs.c.queue == queue, jobs.c.claim_key == key)
+    statement = _handed_out(jobs).where(is_in(JobState.SENT), jobs.c.queue == queue, jobs.c.claim_key == key)
     return list(tx.execute(statement.order_by(jobs.c.pandaid)))
 
 

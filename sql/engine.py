@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -162,6 +162,18 @@ def looking(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A connection for one statement that only reads: with no transaction around it, which costs two round trips."""
     with single(engine) if engine.dialect.name == "postgresql" else reading(engine) as tx:
         yield tx
+
+
+def spelled_out(column: sa.ColumnElement[Any], words: Iterable[str]) -> sa.ColumnElement[bool]:
+    """The condition that a column has one of our own words, with these in the statement instead of its parameters.
+
+    PostgreSQL keeps a plan for any parameters of a statement that comes often: that one cannot use an index of rows in
+    certain states, as it does not know that the parameters will be these.
+    """
+    values: sa.BindParameter[Any] = sa.bindparam(
+        None, [str(word) for word in words], type_=sa.String(), expanding=True, literal_execute=True
+    )
+    return column.in_(values)
 
 
 def skip_locked(statement: sa.Select[Any]) -> sa.Select[Any]:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from ..core.states import INPUT_FILES, InputFileState
 from . import bulk, event_ranges
+from .engine import spelled_out
 from .jobs import batches
 from .retries import has_needs
 from .tables import datasets, files, job_files, jobs, tasks
@@ -48,7 +49,7 @@ def ready(tx: sa.Connection, datasetid: int, *, limit: int, needsid: int | None 
     """
     statement = (
         sa.select(files)
-        .where(files.c.datasetid == datasetid, files.c.status == InputFileState.READY, has_needs(needsid))
+        .where(files.c.datasetid == datasetid, spelled_out(files.c.status, [InputFileState.READY]), has_needs(needsid))
         .order_by(files.c.fileid)
         .limit(limit)
     )

@@ -14,7 +14,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from ..core.errors import IllegalTransition, NotFound, Stale
 from ..core.states import JOBS, LEASED, JobState
 from . import bulk
-from .engine import skip_locked
+from .engine import skip_locked, spelled_out
 from .job_reports import store_report
 from .ready import Ready
 from .tables import job_events, job_reports, jobs
@@ -294,19 +294,14 @@ def tasks_of(tx: sa.Connection, *conditions: sa.ColumnElement[bool], limit: int)
     return list(tx.scalars(statement.order_by(sa.func.count().desc(), jobs.c.jeditaskid).limit(limit)))
 
 
-def overdue(tx: sa.Connection, *, now: datetime, limit: int) -> list[JobRef]:
-    """Jobs whose lease has run out, held for this transaction."""
-    return refs(tx, jobs.c.status.in_(LEASED), jobs.c.lease_until < now, limit=limit, lock=True)
+def is_in(*statuses: JobState) -> sa.ColumnElement[bool]:
+    """The condition that a job is in one of these states, for which there may be an index."""
+    return spelled_out(jobs.c.status, statuses)
 
 
-def stuck(
-    tx: sa.Connection, status: JobState, *, before: datetime, limit: int, queues_excepted: Sequence[str] = ()
-) -> list[JobRef]:
-    """Jobs that have been in a state since before a moment, held for this transaction."""
-    conditions = [jobs.c.status == status, jobs.c.state_changed_at < before]
-    if queues_excepted:
-        conditions.append(jobs.c.queue.not_in(queues_excepted))
-    return refs(tx, *conditions, limit=limit, lock=True)
+def overdue(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    """The conditions that a job's lease has run out."""
+    return is_in(*LEASED), jobs.c.lease_until < now
 
 
 def of_task(

@@ -156,7 +156,7 @@ class Adder:
             sa.and_(table.c.substatus == mark, table.c.modified_at <= now - pause) for mark, pause in PUT_OFF.items()
         ]
         with self.context.reading() as tx:
-            return jobs.refs(tx, table.c.status == JobState.HOLDING, sa.or_(*due), limit=PAGE)
+            return jobs.refs(tx, jobs.is_in(JobState.HOLDING), sa.or_(*due), limit=PAGE)
 
     def _book_alone(self, job: JobRef, report: Added) -> list[Booked]:
         """Try one job, or book it as failed when it was tried often enough."""
@@ -209,7 +209,7 @@ class Adder:
 def _fresh() -> tuple[sa.ColumnElement[bool], ...]:
     """Jobs that wait to be booked and were never tried alone."""
     never = sa.or_(table.c.substatus.is_(None), table.c.substatus.not_in(list(PUT_OFF)))
-    return table.c.status == JobState.HOLDING, never
+    return jobs.is_in(JobState.HOLDING), never
 
 
 def _still(job: JobRef) -> tuple[sa.ColumnElement[bool], ...]:

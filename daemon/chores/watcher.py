@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from ...core.job_errors import KILLED, LOST_HEARTBEAT, REBROKERED, JobError
 from ...core.priorities import USERS, USUAL_OF_USERS
-from ...core.states import LEASED, JobState
+from ...core.states import JobState
 from ...core.tunables import Numbers
 from ...sql import accounting, counts, files, grid, jobs, queues
 from ...sql import settings as shared_settings
@@ -79,8 +79,7 @@ class Watcher:
         self.report = Watched()
         self._tasks.clear()
         self._numbers_by_vo.clear()
-        ran_out = (table.c.status.in_(LEASED), table.c.lease_until < self.context.clock())
-        self._sweep(ran_out, self._take_back)
+        self._sweep(jobs.overdue(self.context.clock()), self._take_back)
         with self.context.reading() as tx:
             known = queues.list_queues(tx)
             activity = {row.queue: row.last_start_at for row in grid.activities(tx)}
@@ -202,7 +201,7 @@ class Watcher:
         def handle(tx: sa.Connection, rows: Sequence[Any], ask: bool) -> None:
             self._end(tx, rows, ask, rule.to, lambda job: (rule.error, diag))
 
-        self._sweep([table.c.status == rule.state, too_long, *those], handle)
+        self._sweep([jobs.is_in(rule.state), too_long, *those], handle)
 
     def _rebroker(self, crowd: Overfull, numbers: Numbers) -> None:
         """Give back the inputs of the jobs that are too many at a queue, for new jobs elsewhere."""

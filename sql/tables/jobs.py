@@ -127,6 +127,8 @@ jobs = sa.Table(
         **only("status = 'activated'"),
     ),
     sa.Index("ix_jobs_leased", "pandaid", **only(f"status IN ({words(LEASED)})")),
+    # Requests that are repeated look for what they have been given, and need not look through all that runs.
+    sa.Index("ix_jobs_sent", "queue", "claim_key", **only("status = 'sent'")),
     sa.Index("ix_jobs_queued", "status", "queue", "pandaid", **only(f"status IN ({words(QUEUED)})")),
     sa.Index("ix_jobs_holding", "pandaid", **only("status IN ('holding', 'merging', 'transferring')")),
     sa.Index("ix_jobs_merging", "merge_pandaid", "jeditaskid", **only("status = 'merging'")),

@@ -297,3 +297,12 @@ def test_an_archive_without_partitions_is_left_alone(engine: sa.Engine) -> None:
         assert not archive_partitions.make_next(tx, until=now)
         assert not archive_partitions.detach_oldest(tx, before=now)
         assert archive.forget_detached(tx, limit=9) == 0
+
+
+def test_months_that_a_question_is_not_about_are_left_out(parted: World) -> None:
+    with parted.engine.connect() as tx:
+        statement = sa.select(all_jobs.c.pandaid).where(all_jobs.c.modified_at >= START)
+        compiled = statement.compile(parted.engine, compile_kwargs={"literal_binds": True})
+        plan = "\n".join(line for (line,) in tx.exec_driver_sql(f"EXPLAIN {compiled}"))
+    read = {name for name in [*months(parted), archive_partitions.OTHER] if f" on {name}" in plan}
+    assert read == {*(f"archived_jobs_2030_{month:02}" for month in (1, 2, 3, 4)), archive_partitions.OTHER}

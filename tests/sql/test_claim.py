@@ -13,7 +13,6 @@ from world import World
 from bamboo.core.clock import ManualClock
 from bamboo.core.states import JobState
 from bamboo.sql import claims, jobs
-from bamboo.sql import tables as t
 
 
 def claim(world: World, **wanted: Any) -> list[int]:
@@ -113,37 +112,6 @@ def postgres(postgres_url: str, open_database: Callable[[str], sa.Engine], clock
     return World(open_database(postgres_url), clock)
 
 
-def fill(world: World, n: int) -> None:
-    """Copy the one job until there are n, in ten queues."""
-    numbers = sa.select(sa.func.generate_series(1, n).label("number")).subquery()
-    number = numbers.c.number
-    copied = [column for column in t.jobs.columns if column.name not in ("pandaid", "queue", "current_priority")]
-    chosen = sa.select("Q" + sa.cast(number % 10, sa.Text), number % 1000, *copied).join_from(
-        t.jobs, numbers, sa.true()
-    )
-    with world.engine.begin() as tx:
-        names = ["queue", "current_priority", *(column.name for column in copied)]
-        tx.execute(sa.insert(t.jobs).from_select(names, chosen))
-    with world.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("VACUUM ANALYZE jobs")
-
-
-def explained(world: World, act: Callable[[sa.Connection], Any]) -> str:
-    """The plans of the statements by which `act` moves jobs; nothing is changed."""
-    plans: list[str] = []
-
-    def explain(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
-        if "/* jobs." in statement:
-            cursor.execute("EXPLAIN " + statement, parameters)
-            plans.append("\n".join(line for (line,) in cursor.fetchall()))
-
-    with world.engine.connect() as tx:
-        sa.event.listen(tx, "before_cursor_execute", explain)
-        act(tx)
-        tx.rollback()
-    return "\n".join(plans)
-
-
 def statistics(world: World, column: str) -> int:
     """A figure of PostgreSQL's about the table of jobs, with what this connection has done."""
     with world.engine.begin() as tx:
@@ -151,21 +119,6 @@ def statistics(world: World, column: str) -> int:
     with world.engine.begin() as tx:
         table = sa.table("pg_stat_user_tables", sa.column("relname"), sa.column(column))
         return int(tx.scalars(sa.select(table.c[column]).where(table.c.relname == "jobs")).one())
-
-
-def test_a_claim_walks_its_index_however_many_jobs_there_are(postgres: World) -> None:
-    postgres.start(1).generate(1)
-    fill(postgres, 20_000)
-    now = postgres.clock()
-    wanted = claims.Claim(queue="Q3", labels=("user",), memory_mb=4000)
-    plan = explained(postgres, lambda tx: claims.claim(tx, wanted, lease_until=now, now=now))
-    assert "Index Scan using ix_jobs_claim" in plan
-    assert "Sort" not in plan
-    assert "Seq Scan on jobs" not in plan
-    before = statistics(postgres, "seq_tup_read")
-    for _ in range(15):  # what is run often gets a plan that fits any parameters
-        assert claim(postgres, queue="Q3", labels=("user",), memory_mb=4000, limit=1)
-    assert statistics(postgres, "seq_tup_read") - before < 1000
 
 
 def test_heartbeats_touch_no_index(postgres: World) -> None:

@@ -12,8 +12,6 @@ from world import World
 
 from bamboo.core.clock import ManualClock
 from bamboo.sql import claims
-from bamboo.sql import tables as t
-from bamboo.tests.sql.test_claim import explained, statistics
 
 
 def claim(world: World, *shares: str, limit: int = 9, **wanted: Any) -> list[int]:
@@ -81,38 +79,3 @@ def test_a_claim_locks_only_what_it_takes(postgres: World) -> None:
         (taken,) = claims.claim(slow, claims.Claim(queue="Q", shares=("data", "mc")), lease_until=now, now=now)
         assert taken.pandaid == data
         assert claim(postgres, "data", "mc") == mc
-
-
-def fill(world: World, n: int) -> None:
-    """Copy the one job until there are n, in ten queues and seven shares."""
-    number = sa.select(sa.func.generate_series(1, n).label("number")).subquery().c.number
-    given = {
-        "queue": "Q" + sa.cast(number % 10, sa.Text),
-        "gshare": "s" + sa.cast(number % 7, sa.Text),
-        "current_priority": number % 1000,
-    }
-    copied = [column for column in t.jobs.columns if column.name not in ("pandaid", *given)]
-    with world.engine.begin() as tx:
-        chosen = sa.select(*given.values(), *copied).join_from(t.jobs, number.table, sa.true())
-        tx.execute(sa.insert(t.jobs).from_select([*given, *(column.name for column in copied)], chosen))
-    with world.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("VACUUM ANALYZE jobs")
-
-
-def test_a_claim_walks_the_index_of_shares_however_many_jobs_there_are(postgres: World) -> None:
-    postgres.start(1).generate(1)
-    fill(postgres, 20_000)
-    now = postgres.clock()
-    shares = ("nobody", *(f"s{n}" for n in (3, 1, 6, 0, 2, 5, 4)))
-    wanted = claims.Claim(queue="Q3", labels=("user",), memory_mb=4000, shares=shares)
-    plan = explained(postgres, lambda tx: claims.claim(tx, wanted, lease_until=now, now=now))
-    # the first share is tried alone, before all of them
-    assert plan.count("Index Scan using ix_jobs_claim_share") == 1 + len(shares)
-    assert "Seq Scan on jobs" not in plan
-    before = statistics(postgres, "seq_tup_read"), statistics(postgres, "idx_tup_fetch")
-    for _ in range(15):  # what is run often gets a plan that fits any parameters
-        with postgres.engine.begin() as tx:
-            (taken,) = claims.claim(tx, wanted, lease_until=now, now=now)
-        assert taken.gshare == "s3"
-    assert statistics(postgres, "seq_tup_read") - before[0] < 1000
-    assert statistics(postgres, "idx_tup_fetch") - before[1] < 200  # the branches of other shares were not walked

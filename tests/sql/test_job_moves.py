@@ -107,7 +107,7 @@ def test_overdue_jobs_are_those_whose_lease_has_run_out(world: World, clock: Man
         jobs.renew(tx, talking, lease_until=clock() + timedelta(minutes=30), now=clock())
     clock.advance(minutes=11)
     with world.engine.begin() as tx:
-        assert jobs.overdue(tx, now=clock(), limit=10) == [quiet]
+        assert jobs.refs(tx, *jobs.overdue(clock()), limit=10) == [quiet]
 
 
 def test_a_command_reaches_the_pilots_that_hold_jobs(world: World, clock: ManualClock) -> None:

@@ -21,6 +21,7 @@ branch_labels = None
 depends_on = None
 
 OVER = sa.text("jobs_archived_at IS NULL AND status IN ('done', 'finished', 'failed', 'aborted', 'broken')")
+SENT = sa.text("status = 'sent'")
 #: Tables whose rows change or go, and how full their pages are made where rows change over and over.
 FILL_FACTORS = {
     "tasks": 80,
@@ -42,6 +43,7 @@ def upgrade() -> None:
         "ix_tasks_to_archive", "tasks", ["state_changed_at", "jeditaskid"], postgresql_where=OVER, sqlite_where=OVER
     )
     op.create_index("ix_workers_modified_at", "workers", ["modified_at"])
+    op.create_index("ix_jobs_sent", "jobs", ["queue", "claim_key"], postgresql_where=SENT, sqlite_where=SENT)
     if op.get_bind().dialect.name == "postgresql":
         for table, fillfactor in FILL_FACTORS.items():
             op.execute(f"ALTER TABLE {table} SET (fillfactor = {fillfactor}, {VACUUM} = 0.02)")
@@ -79,6 +81,7 @@ def downgrade() -> None:
             op.execute(f"ALTER TABLE {table} RESET ({VACUUM})")
         for table in FILL_FACTORS:
             op.execute(f"ALTER TABLE {table} RESET (fillfactor, {VACUUM})")
+    op.drop_index("ix_jobs_sent", "jobs")
     op.drop_index("ix_workers_modified_at", "workers")
     op.drop_index("ix_tasks_to_archive", "tasks")
     op.drop_column("tasks", "jobs_archived_at")
