@@ -14,6 +14,7 @@ from ..core.states import JOBS, InputDatasetState, JobState, OutputFileState
 from . import bulk
 from .jobs import JobRef, batches, ref, refs
 from .tables import datasets, job_files, jobs
+from .views import all_jobs
 
 #: After so many failed merge jobs, the run jobs behind them fail.
 MAX_MERGE_ATTEMPTS = 3
@@ -144,21 +145,21 @@ def take_back(tx: sa.Connection, run_jobs: Sequence[int], *, charged: bool, now:
 
 
 def discardable(tx: sa.Connection, *, before: datetime, after: int, limit: int) -> list[sa.Row[Any]]:
-    """Intermediate files that nobody needs: their run job is over, merged or not, since before a moment.
+    """Intermediate files that nobody needs: their run job is over, merged or not, archived or not, since a moment.
 
     Rows of `job_files` by id from the one after `after` on, with dataset_name, vo and prod_source_label. A file that
     was removed has no `url` any more.
     """
     statement = (
-        sa.select(job_files, datasets.c.dataset_name, jobs.c.vo, jobs.c.prod_source_label)
-        .join(jobs, jobs.c.pandaid == job_files.c.pandaid)
+        sa.select(job_files, datasets.c.dataset_name, all_jobs.c.vo, all_jobs.c.prod_source_label)
+        .join(all_jobs, all_jobs.c.pandaid == job_files.c.pandaid)
         .join(datasets, datasets.c.datasetid == job_files.c.datasetid)
         .where(
             job_files.c.type == "tmpl_output",
             job_files.c.url.is_not(None),
             job_files.c.row_id > after,
-            jobs.c.status.in_(list(JOBS.final)),
-            jobs.c.state_changed_at < before,
+            all_jobs.c.status.in_(list(JOBS.final)),
+            all_jobs.c.state_changed_at < before,
         )
         .order_by(job_files.c.row_id)
         .limit(limit)

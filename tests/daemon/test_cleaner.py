@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from bamboo.core.clock import ManualClock
 from bamboo.core.settings import Settings
 from bamboo.core.tunables import Numbers
-from bamboo.daemon.chores import cleaner
+from bamboo.daemon.chores import archive, cleaner
 from bamboo.daemon.chores.cleaner import Discarded
 from bamboo.daemon.context import Context
 from bamboo.plugins.contracts import PluginContext, StoredFile
@@ -97,6 +97,26 @@ def test_intermediate_files_go_when_they_are_merged(stored: Stored) -> None:
     assert stored.lfns("panda.um.user.alice.t_x") == []
     assert stored.clean() == Discarded()
     assert stored.status(task) == "done"
+
+
+@on_both_databases
+def test_intermediate_files_of_archived_jobs_go_too(stored: Stored) -> None:
+    """They were never looked at again when no plugin could remove them before their jobs were archived."""
+    task = run_jobs(stored)
+    assert stored.post("task/kill", {"task_id": task})["success"]
+    stored.rounds()
+    stored.clock.advance(days=4)
+    context = Context(
+        engine=stored.engine,
+        clock=stored.clock,
+        settings=Settings(),
+        plugins=Plugins(Settings(), stored.engine, stored.clock),
+    )
+    archived = archive.build(context).run_once().archived
+    with stored.engine.connect() as tx:
+        assert tx.scalar(sa.select(sa.func.count()).select_from(t.archived_jobs)) == archived > 0
+    assert stored.clean() == Discarded(files=3)
+    assert stored.on_disk == []
 
 
 def test_intermediate_files_that_will_not_be_merged_go_too(stored: Stored) -> None:
