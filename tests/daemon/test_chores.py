@@ -206,6 +206,32 @@ def test_archiving_and_forgetting_wait_for_no_reader_of_the_archive(
     assert months(postgres)[0] == "archived_jobs_2031_02"
 
 
+def test_a_role_that_may_not_make_tables_archives_and_forgets_all_the_same(
+    postgres: sa.Engine, make_world: Any, make_context: Any, clock: ManualClock, open_database: Any, caplog: Any
+) -> None:
+    clock.now = datetime(2031, 1, 15, tzinfo=UTC)
+    made, role = months(postgres), f"daemon_{os.urandom(6).hex()}"
+    with postgres.begin() as tx:
+        tx.exec_driver_sql(f"CREATE ROLE {role}")
+        tx.exec_driver_sql(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+    humble = open_database(str(postgres.url.render_as_string(hide_password=False)))
+    sa.event.listen(humble, "begin", lambda connection: connection.exec_driver_sql(f"SET ROLE {role}"))
+    world = make_world(postgres).start(1)
+    world.hold(1)
+    Adder(make_context(postgres)).run_once()
+    over(world)
+    clock.advance(days=4)
+    chore = Archive(make_context(humble, retention={"archived_jobs": 10}))
+    assert chore.run_once() == Archived(archived=1, tasks=1)
+    clock.advance(days=40)
+    assert chore.run_once() == Archived(forgotten=1)
+    assert "partitions_not_changed" in [getattr(record, "event", None) for record in caplog.records]
+    assert months(postgres) == made
+    with postgres.begin() as tx:
+        tx.exec_driver_sql(f"DROP OWNED BY {role}")
+        tx.exec_driver_sql(f"DROP ROLE {role}")
+
+
 def test_workers_of_which_nobody_speaks_are_forgotten(world: Any, context: Context, clock: ManualClock) -> None:
     def tell(worker_id: int) -> None:
         with world.engine.begin() as tx:
