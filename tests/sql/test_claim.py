@@ -110,27 +110,3 @@ def test_a_pilot_does_not_wait_for_another_ones_claim(postgres: World) -> None:
 @pytest.fixture
 def postgres(postgres_url: str, open_database: Callable[[str], sa.Engine], clock: ManualClock) -> World:
     return World(open_database(postgres_url), clock)
-
-
-def statistics(world: World, column: str) -> int:
-    """A figure of PostgreSQL's about the table of jobs, with what this connection has done."""
-    with world.engine.begin() as tx:
-        tx.execute(sa.text("SELECT pg_stat_force_next_flush()"))
-    with world.engine.begin() as tx:
-        table = sa.table("pg_stat_user_tables", sa.column("relname"), sa.column(column))
-        return int(tx.scalars(sa.select(table.c[column]).where(table.c.relname == "jobs")).one())
-
-
-def test_heartbeats_touch_no_index(postgres: World) -> None:
-    """So they stay on the page, if it has room, and leave nothing for vacuum to clean up (heap-only tuples)."""
-    with postgres.engine.begin() as tx:
-        tx.execute(sa.text("ALTER TABLE jobs SET (fillfactor = 10)"))
-    held = postgres.start(20).run(20)
-    before = statistics(postgres, "n_tup_upd"), statistics(postgres, "n_tup_hot_upd")
-    for minute in range(3):
-        for job in held:
-            now = postgres.clock() + timedelta(minutes=minute)
-            with postgres.engine.begin() as tx:
-                assert jobs.renew(tx, job, lease_until=now + timedelta(minutes=30), now=now, max_rss_kb=minute)
-    assert statistics(postgres, "n_tup_upd") - before[0] == 60
-    assert statistics(postgres, "n_tup_hot_upd") - before[1] == 60

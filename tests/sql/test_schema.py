@@ -13,7 +13,7 @@ from sqlalchemy.dialects import mysql, oracle, postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 from world import World
 
-from bamboo.sql import migrate
+from bamboo.sql import migrate, views
 from bamboo.sql.tables import FIRST_TASK_ID, events, files, metadata, tasks
 from bamboo.sql.views import all_jobs
 
@@ -47,6 +47,17 @@ def test_the_view_of_all_jobs_has_their_columns(engine: sa.Engine) -> None:
     with engine.connect() as connection:
         have = [column["name"] for column in sa.inspect(connection).get_columns(all_jobs.name)]
     assert sorted(have) == sorted(all_jobs.c.keys())
+
+
+def test_a_migration_may_change_the_columns_of_jobs(engine: sa.Engine) -> None:
+    """SQLite renames no table that a view is in the way of, PostgreSQL changes no column; and a new one must show."""
+    with engine.begin() as connection:
+        with views.rebuilt(connection):
+            for table in ("jobs", "archived_jobs"):
+                connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO elsewhere")
+                connection.exec_driver_sql(f"ALTER TABLE elsewhere RENAME TO {table}")
+                connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN new_one INTEGER")
+        assert connection.exec_driver_sql("SELECT new_one FROM all_jobs").all() == []
 
 
 def test_a_database_goes_down_to_nothing_and_up_again(engine: sa.Engine) -> None:
