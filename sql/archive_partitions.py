@@ -126,6 +126,7 @@ def detached_page(tx: sa.Connection, *, limit: int) -> Sequence[int]:
     """
     if not hold(tx):
         return ()
+    _wait_briefly(tx)  # for whoever copies the whole database
     for name, after in tx.execute(_DETACHED, {"prefix": DETACHED}).all():
         pandaid: sa.ColumnClause[Any] = sa.column("pandaid")
         page = sa.select(pandaid).select_from(sa.table(name)).where(pandaid > int(after)).order_by(pandaid).limit(limit)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -66,14 +67,17 @@ class Archive:
         now = self.context.clock()
         report = Archived()
         until = archive_partitions.next_month(archive_partitions.month_of(now))
-        self._change_partitions(lambda tx: archive_partitions.make_next(tx, until=until))
+        with self._unless_busy():
+            self._repeat(lambda tx: archive_partitions.make_next(tx, until=until))
         self._archive(now, now - timedelta(days=retention.archive_jobs), report)
         old = now - timedelta(days=retention.archived_jobs)
-        self._change_partitions(lambda tx: archive_partitions.detach_oldest(tx, before=old))
-        report.forgotten = self._in_pages(lambda tx: archive.forget_detached(tx, limit=PAGE))
-        report.forgotten += self._in_pages(lambda tx: archive.forget_jobs(tx, before=old, limit=PAGE))
+        with self._unless_busy():
+            self._repeat(lambda tx: archive_partitions.detach_oldest(tx, before=old))
+            for n in self._pages(lambda tx: archive.forget_detached(tx, limit=PAGE)):
+                report.forgotten += n
+        report.forgotten += sum(self._pages(lambda tx: archive.forget_jobs(tx, before=old, limit=PAGE)))
         unheard = now - timedelta(days=retention.workers)
-        report.workers = self._in_pages(lambda tx: workers.forget(tx, before=unheard, limit=PAGE))
+        report.workers = sum(self._pages(lambda tx: workers.forget(tx, before=unheard, limit=PAGE)))
         report.decisions = self._trim_decisions(now)
         return report
 
@@ -88,30 +92,31 @@ class Archive:
                 return
             after = page.last
 
-    def _change_partitions(self, change: Callable[[sa.Connection], bool]) -> None:
-        """Change partitions one after the other, as long as there is a change to make.
-
-        What cannot be done now, for somebody reads the archive or the role may not, waits for the next run: jobs have
-        their place in the archive, and go from it, without it too.
-        """
+    @contextmanager
+    def _unless_busy(self) -> Iterator[None]:
+        """Change partitions. What cannot be done now, for somebody reads the archive or the role may not, waits for
+        the next run: jobs have their place in the archive, and go from it, without that too."""
         try:
-            changed = True
-            while changed:
-                with self.context.begin() as tx:
-                    changed = change(tx)
-        except (sa.exc.OperationalError, sa.exc.ProgrammingError) as error:
+            yield
+        except sa.exc.DBAPIError as error:
             extra = {"event": "partitions_not_changed", "why": in_words(error)}
             log.warning("the partitions of the archive stay as they are", extra=extra)
 
-    def _in_pages(self, forget: Callable[[sa.Connection], int]) -> int:
-        total = 0
+    def _repeat(self, change: Callable[[sa.Connection], bool]) -> None:
+        """Make a change, each time in a transaction, as long as there is one to make."""
+        changed = True
+        while changed:
+            with self.context.begin() as tx:
+                changed = change(tx)
+
+    def _pages(self, forget: Callable[[sa.Connection], int]) -> Iterator[int]:
+        """How much each page has forgotten, until nothing is left or the run has done enough."""
         for _ in range(PAGES):
             with self.context.begin() as tx:
                 n = forget(tx)
-            total += n
+            yield n
             if n < PAGE:
-                break
-        return total
+                return
 
     def _trim_decisions(self, now: datetime) -> int:
         with self.context.reading() as tx:
