@@ -55,8 +55,7 @@ def archive_jobs(
             jobs.c.status.in_(list(JOBS.final)),
             jobs.c.state_changed_at < before,
         )
-        .order_by(jobs.c.jeditaskid, jobs.c.pandaid)
-        .limit(limit)
+        .limit(limit)  # in no order, which would have all jobs of these tasks read for each page
     )
     ids = list(tx.scalars(skip_locked(old))) if due else []
     columns = list(archived_jobs.columns.keys())
