@@ -1,84 +1,137 @@
-"""Plain heartbeats, nine requests of ten, many at a time and without Flask.
+"""Pilots' reports, nineteen requests of twenty, many at a time and without Flask.
 
-What counts as one, who may send it and what it is answered is decided by the same functions as behind
-/api/v1/pilot/update_job. Whatever is anything else (another report, a token that is not known yet, a job that is not
-as the report says, a database that does not answer) is left to that route, which is then told as if nothing had been.
+What a report does, who may send it and what it is answered is decided by the same functions as behind
+/api/v1/pilot/update_job. Whatever is out of the ordinary (a token that is not known yet, a job that is not as the
+report says, metadata, a database that does not answer) is left to that route, which is then told as if nothing had
+been. A report that changes a job's state is written before it is answered, as there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from ..core.errors import BambooError
-from ..sql import job_queries
+from ..sql import job_queries, steps
+from ..sql.steps import Step
 from .api.pilot import told
 from .auth.door import Door, bearer
 from .bodies import arguments_in, check_arguments
 from .context import Context
 from .envelope import json_text
-from .heartbeats import may_be_collected
-from .pilot_orders import lease_seconds
+from .job_updates import step_of
+from .pilot_orders import Accepted, accepted_by, lease_seconds
 from .pilot_reports import PilotReport
 
 METHOD, PATH = "POST", "/api/v1/pilot/update_job"
-#: Larger ones bring more than a heartbeat has to say.
+#: Larger ones are out of the ordinary.
 MAX_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
-class Beat:
-    """A request that may be a heartbeat, as it came."""
+class Sent:
+    """A request with a report, as it came."""
 
     authorization: str
     origin: str
+    request_id: str
     body: bytes
 
 
+@dataclass(frozen=True)
+class Stepping:
+    """A report that makes a job take a step, and the body of the answer once it is taken."""
+
+    step: Step
+    answer: bytes
+
+
 class FastLane:
-    """Answers heartbeats. Used by one thread at a time."""
+    """Answers reports, in two stages, as a step has to be on the disk first, for which no heartbeat should wait.
+
+    Each stage is used by one thread at a time. The bodies of answers all have status 200; None stands for what is not
+    for this lane.
+    """
 
     def __init__(self, context: Context, door: Door) -> None:
         self._context = context
         self._door = door
 
-    def answers(self, beats: Sequence[Beat]) -> list[bytes | None]:
-        """The bodies of the answers, all with status 200; None for what is not for this lane."""
+    def judge(self, sent: Sequence[Sent]) -> list[bytes | Stepping | None]:
+        """The answers to plain heartbeats, and the steps that other reports are about."""
         try:
-            return self._answers(beats)
+            judged = self._judged(self._reports(sent))
         except (sa.exc.SQLAlchemyError, BambooError):
-            return [None] * len(beats)
+            judged = {}
+        return [judged.get(place) for place in range(len(sent))]
 
-    def _answers(self, beats: Sequence[Beat]) -> list[bytes | None]:
+    def take(self, stepping: Sequence[Stepping]) -> list[bytes | None]:
+        """Take the steps, all in one transaction; returns the answers to those that were taken."""
+        first = {one.step.held.pandaid: one.step for one in reversed(stepping)}  # a job takes one step at a time
+        try:
+            with self._context.writing() as tx:
+                moved = steps.take_all(tx, list(first.values()))
+        except (sa.exc.SQLAlchemyError, BambooError):
+            moved = set()
+        mine = [first[one.step.held.pandaid] is one.step and one.step.held.pandaid in moved for one in stepping]
+        return [one.answer if is_taken else None for one, is_taken in zip(stepping, mine, strict=True)]
+
+    def _reports(self, sent: Sequence[Sent]) -> dict[int, tuple[PilotReport, str]]:
+        """The reports of known pilots, with the names of the requests, by their places; one of each job."""
         now = self._context.now()
-        reports = [self._report(beat, now) for beat in beats]
-        ids = [report.job_id for report in reports if report is not None]
-        if not ids:
-            return [None] * len(beats)
-        with self._context.looking() as tx:
-            jobs = job_queries.look_for_reports(tx, ids)
-        return [None if report is None else self._answer(report, jobs.get(report.job_id), now) for report in reports]
+        senders = {(one.authorization, one.origin) for one in sent}
+        pilots = {sender for sender in senders if self._is_known_pilot(*sender, now)}
+        found: dict[int, tuple[int, PilotReport, str]] = {}
+        for place, one in enumerate(sent):
+            report = _report(one.body) if (one.authorization, one.origin) in pilots else None
+            if report is not None and report.job_id not in found:
+                found[report.job_id] = (place, report, one.request_id)
+        return {place: (report, name) for place, report, name in found.values()}
 
-    def _report(self, beat: Beat, now: datetime) -> PilotReport | None:
-        """The report in a request whose sender is known as a pilot, if it may be a plain heartbeat."""
+    def _is_known_pilot(self, authorization: str, origin: str, now: datetime) -> bool:
         door = self._door
         if door.keys is None:
-            return None
+            return False
         try:
-            caller = door.memory.find(bearer(beat.authorization), beat.origin, door.keys, now)
-            if caller is None or not caller.is_pilot:
-                return None
-            report = check_arguments(PilotReport, arguments_in(beat.body, MAX_BYTES))
+            caller = door.memory.find(bearer(authorization), origin, door.keys, now)
         except BambooError:
-            return None
-        return report if may_be_collected(report) else None
+            return False
+        return caller is not None and caller.is_pilot
 
-    def _answer(self, report: PilotReport, job: object, now: datetime) -> bytes | None:
-        if job is None:
-            return None
-        seconds = lease_seconds(self._context.settings.server, report.pilot_id)
-        accepted = self._context.heartbeats.take(job, report, lease_seconds=seconds, now=now)
-        return None if accepted is None else json_text(told(accepted)).encode()
+    def _judged(self, reports: Mapping[int, tuple[PilotReport, str]]) -> dict[int, bytes | Stepping]:
+        if not reports:
+            return {}
+        now, section = self._context.now(), self._context.settings.server
+        with self._context.looking() as tx:
+            jobs = job_queries.look_for_reports(tx, [report.job_id for report, _ in reports.values()])
+        judged: dict[int, bytes | Stepping] = {}
+        for place, (report, name) in reports.items():
+            job: Any = jobs.get(report.job_id)
+            if job is None:
+                continue
+            seconds = lease_seconds(section, report.pilot_id)
+            collected = self._context.heartbeats.take(job, report, lease_seconds=seconds, now=now)
+            if collected is not None:
+                judged[place] = _body(collected)
+                continue
+            step = step_of(job, report, lease_seconds=seconds, now=now, request_id=name)
+            if step is not None:
+                judged[place] = Stepping(step, _body(accepted_by(job, report, seconds)))
+        return judged
+
+
+def _body(accepted: Accepted) -> bytes:
+    return json_text(told(accepted)).encode()
+
+
+def _report(body: bytes) -> PilotReport | None:
+    """The report in a request, if it is for this lane."""
+    try:
+        report = check_arguments(PilotReport, arguments_in(body, MAX_BYTES))
+    except BambooError:
+        return None
+    return None if report.meta_data else report

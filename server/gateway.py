@@ -2,7 +2,7 @@
 
 Handed over at once, eight clients that send half a body, or whose machines vanish in the middle of one, would hold all
 threads for ever. Here a body that stands still is given up, and waits on the event loop until then, where it costs
-a socket. Large bodies wait on disk. Heartbeats go to the fast lane first.
+a socket. Large bodies wait on disk. Reports go to the fast lane first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from flask import Flask
 from .batches import Batches
 from .context import REQUEST_ID_HEADER, request_id_by
 from .envelope import JSON
-from .fast_lane import MAX_BYTES, METHOD, PATH, Beat, FastLane
+from .fast_lane import MAX_BYTES, METHOD, PATH, FastLane, Sent, Stepping
 
 #: A client that sends nothing for so long in the middle of a body is given up.
 SILENCE_SECONDS = 30.0
@@ -34,6 +34,7 @@ IN_MEMORY_BYTES = 1 << 20
 SMALL_BYTES = 1 << 16
 UPLOAD_SUFFIXES = ("/upload_cache_file", "/putFile")
 
+_REQUEST_ID = REQUEST_ID_HEADER.lower()
 Headers = list[tuple[str, str]]
 
 
@@ -65,7 +66,8 @@ class Gateway:
         self._max_body_bytes = max_body_bytes
         self._max_upload_bytes = max_upload_bytes
         self._spool_dir = spool_dir
-        self._beats = Batches(fast_lane.answers)
+        self._reports = Batches(fast_lane.judge)
+        self._steps = Batches(fast_lane.take)
 
     async def __call__(self, scope: Any, protocol: Any) -> None:
         limit = self._max_upload_bytes if scope.path.endswith(UPLOAD_SUFFIXES) else self._max_body_bytes
@@ -78,9 +80,11 @@ class Gateway:
             protocol.response_str(503, [("connection", "close"), ("retry-after", "60")], "no space for the request")
             return
         if scope.path == PATH and scope.method == METHOD and size <= MAX_BYTES:
-            answered = await self._beats.result(_beat(scope, body))
+            sent = _sent(scope, body)
+            judged = await self._reports.result(sent)
+            answered = await self._steps.result(judged) if isinstance(judged, Stepping) else judged
             if answered is not None:
-                protocol.response_bytes(200, _headers(scope), answered)
+                protocol.response_bytes(200, _headers(sent.request_id), answered)
                 return
         with body:
             loop = asyncio.get_running_loop()
@@ -110,15 +114,15 @@ class Gateway:
         return answer
 
 
-def _beat(scope: Any, body: IO[bytes]) -> Beat:
+def _sent(scope: Any, body: IO[bytes]) -> Sent:
     headers, content = scope.headers, body.read()
     body.seek(0)
-    return Beat(headers.get("authorization") or "", headers.get("origin") or "", content)
+    name = request_id_by(headers.get(_REQUEST_ID) or "")
+    return Sent(headers.get("authorization") or "", headers.get("origin") or "", name, content)
 
 
-def _headers(scope: Any) -> Headers:
-    name = request_id_by(scope.headers.get(REQUEST_ID_HEADER.lower()) or "")
-    return [("content-type", JSON), (REQUEST_ID_HEADER.lower(), name)]
+def _headers(request_id: str) -> Headers:
+    return [("content-type", JSON), (_REQUEST_ID, request_id)]
 
 
 def _until_closed(chunks: Iterable[bytes]) -> Generator[bytes, None, None]:

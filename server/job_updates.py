@@ -7,7 +7,6 @@ send it again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,8 +15,9 @@ import sqlalchemy as sa
 from ..core.errors import Stale
 from ..core.job_errors import DIAG_CHARACTERS
 from ..core.states import JOBS, LEASED, JobState
-from ..sql import job_reports
+from ..sql import job_reports, steps
 from ..sql import jobs as jobs_sql
+from ..sql.steps import Step
 from .pilot_orders import Accepted, accepted_by
 from .pilot_reports import PilotReport, output_report
 
@@ -44,11 +44,32 @@ def take_report(
     if job.status not in LEASED:
         _repeated(job, report)
         return accepted
-    if report.job_status in FINAL_REPORTS:
-        _end(tx, job, report, now, request_id)
+    step = step_of(job, report, lease_seconds=lease_seconds, now=now, request_id=request_id)
+    if step is None:
+        _renew(tx, job, report, now + timedelta(seconds=lease_seconds), now)
     else:
-        _go_on(tx, job, report, now + timedelta(seconds=lease_seconds), now, request_id)
+        steps.take(tx, step)
+    if report.meta_data and report.job_status in FINAL_REPORTS and len(report.meta_data.encode()) <= METADATA_BYTES:
+        job_reports.store_metadata(tx, job.pandaid, job.jeditaskid, report.meta_data)
     return accepted
+
+
+def step_of(job: Any, report: PilotReport, *, lease_seconds: int, now: datetime, request_id: str) -> Step | None:
+    """The step that a report makes a job take; None when it only renews the lease, or is not the holder's."""
+    if job.attempt_nr != report.attempt_nr or job.status not in LEASED:
+        return None
+    if report.job_status in FINAL_REPORTS:
+        to, values, told = JobState.HOLDING, *_end(report, now)
+    else:
+        to = JobState(report.job_status)
+        if to == job.status or to in LINGERING or not JOBS.allows(JobState(job.status), to):
+            return None
+        until = now + timedelta(seconds=lease_seconds)
+        values, told = {**_figures(report), "lease_until": until, "heartbeat_at": now}, report.report_columns()
+        if to is JobState.RUNNING:
+            values["started_at"] = _told(report.start_time, now)
+    why, actor = f"the pilot reports {report.job_status}", job.pilot_id or "pilot"
+    return Step(jobs_sql.ref(job), to, actor, why, now, request_id, values, told)
 
 
 def _repeated(job: Any, report: PilotReport) -> None:
@@ -59,43 +80,30 @@ def _repeated(job: Any, report: PilotReport) -> None:
         raise Stale(f"attempt {job.attempt_nr} of job {job.pandaid} was reported as {job.reported_status} already")
 
 
-def _go_on(tx: sa.Connection, job: Any, report: PilotReport, until: datetime, now: datetime, request_id: str) -> None:
-    held, to = jobs_sql.ref(job), JobState(report.job_status)
-    values: dict[str, Any] = {**report.job_columns(), "substatus": to if to in LINGERING else report.job_sub_status}
-    if to is not held.status and to not in LINGERING and JOBS.allows(held.status, to):
-        if to is JobState.RUNNING:
-            values["started_at"] = _told(report.start_time, now)
-        values |= {"lease_until": until, "heartbeat_at": now}
-        why = f"the pilot reports {to}"
-        told = report.report_columns()
-        how: dict[str, Any] = {"actor": _actor(job), "why": why, "now": now, "request_id": request_id}
-        jobs_sql.move_job(tx, held, to, report=told, **how, **values)
-        return
-    if not jobs_sql.renew(tx, held, lease_until=until, now=now, **values):
+def _figures(report: PilotReport) -> dict[str, Any]:
+    lingers = report.job_status in LINGERING
+    return {**report.job_columns(), "substatus": report.job_status if lingers else report.job_sub_status}
+
+
+def _renew(tx: sa.Connection, job: Any, report: PilotReport, until: datetime, now: datetime) -> None:
+    held = jobs_sql.ref(job)
+    if not jobs_sql.renew(tx, held, lease_until=until, now=now, **_figures(report)):
         raise Stale(f"job {job.pandaid} is no longer attempt {held.attempt_nr} in state {held.status}")
     job_reports.store_report(tx, job.pandaid, report.report_columns())
 
 
-def _end(tx: sa.Connection, job: Any, report: PilotReport, now: datetime, request_id: str) -> None:
+def _end(report: PilotReport, now: datetime) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a final report sets in the job's row, and in its row of reports."""
     made, fault = output_report(report.job_output_report)
     values: dict[str, Any] = {**report.job_columns(), **report.error_columns(), "reported_status": report.job_status}
     if report.job_sub_status:  # why Harvester gave the job up: `cancelled`, `missed`, `pilot_closed`
         values["substatus"] = report.job_sub_status
     if fault:
         values["sup_error_diag"] = fault[:DIAG_CHARACTERS]
-    why = f"the pilot reports {report.job_status}"
     values |= {"ended_at": _told(report.end_time, now), "heartbeat_at": now}
-    columns: Mapping[str, Any] = {**report.report_columns(), "output_report": made}
-    how: dict[str, Any] = {"actor": _actor(job), "why": why, "now": now, "request_id": request_id}
-    jobs_sql.move_job(tx, jobs_sql.ref(job), JobState.HOLDING, report=columns, **how, **values)
-    if report.meta_data and len(report.meta_data.encode()) <= METADATA_BYTES:
-        job_reports.store_metadata(tx, job.pandaid, job.jeditaskid, report.meta_data)
+    return values, {**report.report_columns(), "output_report": made}
 
 
 def _told(moment: datetime | None, now: datetime) -> datetime:
     """When a pilot says that something was, if its clock can be believed; else now."""
     return moment if moment is not None and now - LONGEST_SILENCE <= moment <= now else now
-
-
-def _actor(job: Any) -> str:
-    return job.pilot_id or "pilot"

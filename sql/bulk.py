@@ -189,8 +189,13 @@ def given(columns: Sequence[sa.Column[Any]]) -> Any:
 
     PostgreSQL only.
     """
-    lists = [sa.bindparam(f"all_{column.name}", type_=_InOneText(column.type)) for column in columns]
-    named = [sa.column(column.name, column.type) for column in columns]
+    return given_as({column.name: column for column in columns})
+
+
+def given_as(columns: Mapping[str, sa.Column[Any]]) -> Any:
+    """`given` with names of one's own, each with a column that its values are meant for."""
+    lists = [sa.bindparam(f"all_{name}", type_=_InOneText(column.type)) for name, column in columns.items()]
+    named = [sa.column(name, column.type) for name, column in columns.items()]
     return sa.func.unnest(*lists).table_valued(*named, name="given").render_derived()
 
 

@@ -56,11 +56,11 @@ def move_jobs(
     """
     values: dict[str, Any] = {}
     for status in {job.status for job in held}:
-        values = _values_of_step(status, to, now, also)
+        values = values_of_step(status, to, now, also)
     if new_attempt:
         values["attempt_nr"] = jobs.c.attempt_nr + 1
     move = _move_all if tx.dialect.name == "postgresql" else _move_each
-    line = _line(to, actor, why, now, request_id)
+    line = line_of_step(to, actor, why, now, request_id)
     return [JobRef(*key, to) for some in batches(held) for key in move(tx, some, values, line)]
 
 
@@ -71,7 +71,7 @@ def _move_each(
     statement = sa.update(jobs).where(still).values(values).returning(*_KEY).prefix_with("/* jobs.move */")
     moved: Sequence[Any] = tx.execute(statement).all()
     before = {job.pandaid: job.status for job in held}
-    lines = [{**line, **_of_job(pandaid, attempt_nr, before[pandaid])} for pandaid, attempt_nr in moved]
+    lines = [{**line, **of_job(pandaid, attempt_nr, before[pandaid])} for pandaid, attempt_nr in moved]
     bulk.insert(tx, job_events, lines)
     return [(pandaid, attempt_nr) for pandaid, attempt_nr in moved]
 
@@ -84,7 +84,7 @@ def _move_all(
     changed = sa.update(jobs).where(*(jobs.c[name] == rows.c[name] for name in JobRef._fields)).values(values)
     moved = changed.returning(*_KEY, rows.c.status.label("old_status")).prefix_with("/* jobs.move */").cte("moved")
     common = {name: sa.literal(value, job_events.c[name].type) for name, value in line.items()}
-    logged = {**common, **_of_job(moved.c.pandaid, moved.c.attempt_nr, moved.c.old_status)}
+    logged = {**common, **of_job(moved.c.pandaid, moved.c.attempt_nr, moved.c.old_status)}
     log = sa.insert(job_events).from_select(list(logged), sa.select(*logged.values())).cte("logged")
     given = [{"pandaid": job.pandaid, "attempt_nr": job.attempt_nr, "status": str(job.status)} for job in held]
     found = tx.execute(sa.select(moved.c.pandaid, moved.c.attempt_nr).add_cte(log), bulk.as_lists(given))
@@ -112,8 +112,8 @@ def move_job(
     `report` sets columns of the job's row of reports. On PostgreSQL all of it is one statement.
     """
     report = report or {}
-    values = _values_of_step(held.status, to, now, also)
-    line = {**_line(to, actor, why, now, request_id), **_of_job(held.pandaid, held.attempt_nr, held.status)}
+    values = values_of_step(held.status, to, now, also)
+    line = {**line_of_step(to, actor, why, now, request_id), **of_job(held.pandaid, held.attempt_nr, held.status)}
     given = {
         **{f"the_{name}": value for name, value in values.items()},
         **{f"of_{name}": value for name, value in line.items()},
@@ -134,7 +134,7 @@ def move_job(
     return JobRef(held.pandaid, int(attempt_nr), to)
 
 
-def _values_of_step(held: JobState, to: JobState, now: datetime, also: Mapping[str, Any]) -> dict[str, Any]:
+def values_of_step(held: JobState, to: JobState, now: datetime, also: Mapping[str, Any]) -> dict[str, Any]:
     """What a step sets. Raises `IllegalTransition`."""
     if not JOBS.allows(held, to):
         raise IllegalTransition(f"jobs may not go from {held} to {to}")
@@ -184,12 +184,12 @@ def _step_and_log(names: frozenset[str], new_attempt: bool, told: frozenset[str]
 _LINE = ("pandaid", "attempt_nr", "old_status", "new_status", "actor", "why", "request_id", "at")
 
 
-def _line(to: JobState, actor: str, why: str, now: datetime, request_id: str | None) -> dict[str, Any]:
-    """What the lines of jobs that take the same step have in common; `_of_job` is the rest."""
+def line_of_step(to: JobState, actor: str, why: str, now: datetime, request_id: str | None) -> dict[str, Any]:
+    """What the lines of jobs that take the same step have in common; `of_job` is the rest."""
     return {"new_status": to, "actor": actor[:128], "why": why[:1024], "request_id": request_id, "at": now}
 
 
-def _of_job(pandaid: Any, attempt_nr: Any, old_status: Any) -> dict[str, Any]:
+def of_job(pandaid: Any, attempt_nr: Any, old_status: Any) -> dict[str, Any]:
     return {"pandaid": pandaid, "attempt_nr": attempt_nr, "old_status": old_status}
 
 
@@ -198,7 +198,10 @@ def log_created(tx: sa.Connection, created: Sequence[JobRef], *, actor: str, why
     bulk.insert(
         tx,
         job_events,
-        [{**_line(job.status, actor, why, now, None), **_of_job(job.pandaid, job.attempt_nr, None)} for job in created],
+        [
+            {**line_of_step(job.status, actor, why, now, None), **of_job(job.pandaid, job.attempt_nr, None)}
+            for job in created
+        ],
     )
 
 

@@ -1,4 +1,4 @@
-"""The fast lane: heartbeats are answered there as behind the usual route, and everything else is left to that."""
+"""The fast lane: reports do there what they do behind the usual route, to which everything else is left."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from bamboo.core.settings import Settings
 from bamboo.core.states import JobState
 from bamboo.server.app import create_app
 from bamboo.server.context import context_of
-from bamboo.server.fast_lane import PATH, Beat, FastLane
+from bamboo.server.fast_lane import PATH, FastLane, Sent, Stepping
 from bamboo.server.identity import door_of
 from bamboo.sql import claims, jobs
+from bamboo.sql.tables import job_events, job_reports
 from bamboo.tests.server.conftest import World
 
 PROGRAM = Path(__file__).parent / "serving.py"
@@ -49,19 +50,30 @@ def running(world: World, engine: sa.Engine, clock: ManualClock) -> Callable[[in
     return lambda n: run_jobs(world, engine, n)
 
 
-def run_jobs(world: World, engine: sa.Engine, n: int) -> list[int]:
-    """So many running jobs, each with an order for its pilot that names it."""
+@pytest.fixture
+def sent_jobs(world: World, engine: sa.Engine) -> Callable[[int], list[int]]:
+    return lambda n: take_jobs(world, engine, n)
+
+
+def take_jobs(world: World, engine: sa.Engine, n: int) -> list[int]:
+    """So many jobs that a pilot has taken, by their ids."""
     world.jobs(n)
     now = world.clock()
     with engine.begin() as tx:
         taken = claims.claim(tx, claims.Claim(queue="LOCAL", limit=n), lease_until=now + timedelta(hours=1), now=now)
-        ids = sorted(job.pandaid for job in taken)
+    assert len(taken) == n
+    return sorted(job.pandaid for job in taken)
+
+
+def run_jobs(world: World, engine: sa.Engine, n: int) -> list[int]:
+    """So many running jobs, each with an order for its pilot that names it."""
+    ids, now = take_jobs(world, engine, n), world.clock()
+    with engine.begin() as tx:
         for pandaid in ids:
             held = jobs.ref(jobs.get_job(tx, pandaid))
             until = now + timedelta(hours=1)
             jobs.move_job(tx, held, JobState.RUNNING, actor="t", why="t", now=now, lease_until=until)
             jobs.note(tx, jobs.ref(jobs.get_job(tx, pandaid)), command_to_pilot=f"ls {pandaid}", now=now)
-    assert len(ids) == n
     return ids
 
 
@@ -69,12 +81,19 @@ def pilot_token(issuer: Issuer) -> str:
     return issuer.token(sub="p", name="pilot one", groups=["/cms/pilots"])
 
 
-def beat(token: str, pandaid: int, **more: Any) -> Beat:
+def answers_of(lane: FastLane, sent: list[Sent]) -> list[bytes | None]:
+    """What the gateway does with what has come."""
+    judged = lane.judge(sent)
+    taken = iter(lane.take([one for one in judged if isinstance(one, Stepping)]))
+    return [next(taken) if isinstance(one, Stepping) else one for one in judged]
+
+
+def beat(token: str, pandaid: int, **more: Any) -> Sent:
     report = {"job_id": pandaid, "attempt_nr": 1, "job_status": "running", **more}
-    return Beat(f"Bearer {token}", "cms", json.dumps(report).encode())
+    return Sent(f"Bearer {token}", "cms", f"r.{pandaid}", json.dumps(report).encode())
 
 
-def by_the_route(app: Flask, given: Beat) -> Any:
+def by_the_route(app: Flask, given: Sent) -> Any:
     headers = {"Authorization": given.authorization, "Origin": given.origin}
     return app.test_client().post(PATH, data=given.body, headers=headers)
 
@@ -93,8 +112,9 @@ def test_heartbeats_are_answered_as_by_the_route(
     clock.advance(seconds=60)
     beats = [beat(token, pandaid, max_pss=pandaid, job_metrics="leak=0.5") for pandaid in several]
     form = urlencode({"job_id": several[0], "attempt_nr": 1, "job_status": "running", "max_pss": "None"}).encode()
-    beats.append(Beat(f"Bearer {token}", "cms", form))
-    answers = lane.answers(beats)
+    answers = answers_of(lane, beats)
+    beats.append(Sent(f"Bearer {token}", "cms", "r", form))
+    answers += answers_of(lane, beats[5:])
     assert [json.loads(answer or b"null") for answer in answers] == [by_the_route(app, one).json for one in beats]
     assert [json.loads(answer or b"null")["data"]["command"] for answer in answers[:5]] == [
         f"ls {pandaid}" for pandaid in several
@@ -104,18 +124,18 @@ def test_heartbeats_are_answered_as_by_the_route(
         assert [jobs.get_job(tx, pandaid).max_pss_kb for pandaid in several] == several
 
 
-NOT_FOR_THE_LANE: dict[str, Callable[[Issuer, str, int], Beat]] = {
+NOT_FOR_THE_LANE: dict[str, Callable[[Issuer, str, int], Sent]] = {
     "a token that was never shown": lambda issuer, token, job: beat(issuer.token(groups=["/cms/pilots"]), job),
-    "no token": lambda issuer, token, job: Beat("", "cms", beat(token, job).body),
-    "another kind of authorisation": lambda issuer, token, job: Beat("Basic YTpi", "cms", beat(token, job).body),
-    "another VO": lambda issuer, token, job: Beat(f"Bearer {token}", "vo.dotted.org", beat(token, job).body),
+    "no token": lambda issuer, token, job: Sent("", "cms", "r", beat(token, job).body),
+    "another kind of authorisation": lambda issuer, token, job: Sent("Basic YTpi", "cms", "r", beat(token, job).body),
+    "another VO": lambda issuer, token, job: Sent(f"Bearer {token}", "vo.dotted.org", "r", beat(token, job).body),
     "another attempt": lambda issuer, token, job: beat(token, job, attempt_nr=2),
     "another job": lambda issuer, token, job: beat(token, job + 1000),
-    "a final report": lambda issuer, token, job: beat(token, job, job_status="finished"),
-    "another state": lambda issuer, token, job: beat(token, job, job_status="holding"),
+    "a lingering state": lambda issuer, token, job: beat(token, job, job_status="holding"),
+    "a state that is over": lambda issuer, token, job: beat(token, job, job_status="starting"),
     "metadata": lambda issuer, token, job: beat(token, job, meta_data="{}"),
     "no job": lambda issuer, token, job: beat(token, job, job_id=None),
-    "no JSON": lambda issuer, token, job: Beat(f"Bearer {token}", "cms", b"\x1f\x8b{"),
+    "no JSON": lambda issuer, token, job: Sent(f"Bearer {token}", "cms", "r", b"\x1f\x8b{"),
     "too much": lambda issuer, token, job: beat(token, job, stdout="x" * 70_000),
 }
 
@@ -131,19 +151,94 @@ def test_everything_else_is_left_to_the_route(
     before = row_of(engine, job)
     given = NOT_FOR_THE_LANE[what](issuer, token, job)
     if what == "too much":
-        given = Beat(given.authorization, given.origin, b"\x1f\x8b" + given.body)
-    answers = lane.answers([given, beat(token, other)])
+        given = Sent(given.authorization, given.origin, "r", b"\x1f\x8b" + given.body)
+    answers = answers_of(lane, [given, beat(token, other)])
     assert answers[0] is None
     assert answers[1] is not None
     context_of(app).heartbeats.write()
     assert row_of(engine, job) == before
 
 
+FINAL = {
+    "job_status": "failed",
+    "exe_error_code": 65,
+    "exe_error_diag": 'a "quoted" {text}, with \\ and NULL',
+    "cpu_consumption_time": 12.5,
+    "job_output_report": json.dumps({"a.root": {"guid": "g", "fsize": 3, "adler32": "0a"}}),
+    "stdout": "last words",
+    "start_time": "2026-01-01 00:00:00",
+}
+REPORTS: dict[str, dict[str, Any]] = {
+    "the start": {"job_status": "running", "max_pss": 7, "start_time": None},
+    "the start, told of before": {"job_status": "starting"},
+    "a success": {"job_status": "finished", "n_events": 5},
+    "a failure": FINAL,
+    "an unreadable output report": {"job_status": "finished", "job_output_report": "{"},
+    "an end that Harvester tells": {"job_status": "failed", "job_sub_status": "missed", "pilot_log": "x"},
+}
+
+
+@pytest.mark.parametrize("what", REPORTS)
+def test_a_report_leaves_the_same_rows_as_by_the_route(
+    app: Flask, lane: FastLane, issuer: Issuer, sent_jobs: Any, engine: sa.Engine, what: str
+) -> None:
+    """One of two jobs that are alike goes by the lane, the other by the route."""
+    fast, slow, other = sent_jobs(3)
+    token = pilot_token(issuer)
+    by_the_route(app, beat(token, other, job_status="starting"))  # the token is known then
+    [answer] = answers_of(lane, [beat(token, fast, **REPORTS[what])])
+    assert answer is not None
+    assert json.loads(answer) == by_the_route(app, beat(token, slow, **REPORTS[what])).json
+    assert traces(engine, fast) == traces(engine, slow)
+
+
+def test_one_step_of_many_that_is_too_late_stops_no_other(
+    app: Flask, lane: FastLane, issuer: Issuer, sent_jobs: Any, engine: sa.Engine, clock: ManualClock
+) -> None:
+    """Reports of different kinds, two of one job, and one of a job that somebody moves between look and step."""
+    several = sent_jobs(6)
+    token = pilot_token(issuer)
+    by_the_route(app, beat(token, several[5], job_status="starting"))
+    late = several[2]
+    with engine.begin() as tx:
+        tx.execute(sa.text(TOO_LATE[engine.dialect.name]))
+    kinds = [*REPORTS.values()][:5]
+    answers = answers_of(lane, [beat(token, job, **how) for job, how in zip(several[:5], kinds, strict=True)])
+    assert [answer is None for answer in answers] == [job == late for job in several[:5]]
+    with engine.connect() as tx:
+        states = [jobs.get_job(tx, job).status for job in several[:5]]
+    assert states == ["running", "starting", "sent", "holding", "holding"]
+    twice = answers_of(lane, [beat(token, several[0], job_status="finished"), beat(token, several[0])])
+    assert [answer is None for answer in twice] == [False, True]
+
+
+#: Whoever wants to end the third job finds that it has moved on: the fence does not hold any more.
+TOO_LATE = {
+    "sqlite": "CREATE TRIGGER late BEFORE UPDATE ON jobs WHEN OLD.serial_nr = 3 BEGIN SELECT RAISE(IGNORE); END",
+    "postgresql": """
+        CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER late BEFORE UPDATE ON jobs FOR EACH ROW WHEN (OLD.serial_nr = 3) EXECUTE FUNCTION leave()
+    """,
+}
+
+
+def traces(engine: sa.Engine, pandaid: int) -> list[Any]:
+    """All that a report leaves of a job, but for names."""
+    with engine.connect() as tx:
+        row = jobs.get_job(tx, pandaid)._asdict()
+        found = [{name: row[name] for name in row if name not in ("pandaid", "serial_nr", "command_to_pilot")}]
+        for table in (job_reports, job_events):
+            for one in tx.execute(sa.select(table).where(table.c.pandaid == pandaid).order_by(*table.primary_key)):
+                kept = one._asdict()
+                found.append({name: kept[name] for name in kept if name not in ("id", "pandaid", "request_id")})
+    return found
+
+
 def test_a_user_is_no_pilot_here_either(app: Flask, lane: FastLane, issuer: Issuer, running: Any) -> None:
     [job] = running(1)
     token = issuer.token()
     assert by_the_route(app, beat(token, job)).status_code == 403
-    assert lane.answers([beat(token, job)]) == [None]
+    assert answers_of(lane, [beat(token, job)]) == [None]
 
 
 def test_a_token_that_has_expired_or_lost_its_key_is_not_let_in(
@@ -151,13 +246,13 @@ def test_a_token_that_has_expired_or_lost_its_key_is_not_let_in(
 ) -> None:
     [job] = running(1)
     token = known(app, pilot_token(issuer), job)
-    assert lane.answers([beat(token, job)]) != [None]
+    assert answers_of(lane, [beat(token, job)]) != [None]
     clock.advance(seconds=3601)
-    assert lane.answers([beat(token, job)]) == [None]
+    assert answers_of(lane, [beat(token, job)]) == [None]
     clock.advance(seconds=-3601)
-    assert lane.answers([beat(token, job)]) != [None]
+    assert answers_of(lane, [beat(token, job)]) != [None]
     issuer.trust(issuer.rsa)
-    assert lane.answers([beat(token, job)]) == [None]
+    assert answers_of(lane, [beat(token, job)]) == [None]
 
 
 def test_a_job_that_has_ended_and_a_lease_that_is_half_gone_are_the_route_s(
@@ -167,9 +262,9 @@ def test_a_job_that_has_ended_and_a_lease_that_is_half_gone_are_the_route_s(
     token = known(app, pilot_token(issuer), job)
     with engine.begin() as tx:
         jobs.move_job(tx, jobs.ref(jobs.get_job(tx, job)), JobState.FAILED, actor="t", why="t", now=clock())
-    assert lane.answers([beat(token, job)]) == [None]
+    assert answers_of(lane, [beat(token, job)]) == [None]
     clock.advance(seconds=2800)
-    assert lane.answers([beat(token, other)]) == [None]
+    assert answers_of(lane, [beat(token, other)]) == [None]
     assert by_the_route(app, beat(token, other)).json["data"]["leaseSeconds"] == 1800
 
 
@@ -180,7 +275,7 @@ def test_without_a_database_the_route_tells(
     token = known(app, pilot_token(issuer), job)
     with engine.begin() as tx:
         tx.execute(sa.text("ALTER TABLE jobs RENAME TO gone"))
-    assert lane.answers([beat(token, job)]) == [None]
+    assert answers_of(lane, [beat(token, job)]) == [None]
 
 
 def row_of(engine: sa.Engine, pandaid: int) -> Any:
