@@ -100,7 +100,7 @@ class ServerSection(Section):
     lease_seconds: int = Field(1800, ge=5)  #: a pilot that is quiet for longer loses its job
     heartbeat_seconds: int = Field(600, ge=1)  #: how often a pilot is asked to report
     patience_seconds: int = Field(10800, ge=5)  #: the same for pilots of PanDA's, which report each 30 minutes
-    collect_seconds: float = Field(1.0, ge=0, le=60)  #: heartbeats are written together after so long; 0: at once
+    collect_seconds: float = Field(0.25, ge=0, le=60)  #: heartbeats are written together after so long; 0: at once
     sent_seconds: int = Field(1800, ge=2)  #: a pilot that never speaks of the job it took loses it (manual ch. 12.1.3)
     pserveralias: str = ""  #: accepted for PanDA's sake
     adder_plugins: str = ""  #: accepted for PanDA's sake: plugins are chosen in the section [adder]

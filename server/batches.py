@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 #: More are not taken at once, so that none waits long for the others.
 MOST = 100
 #: Batches begin at least so far from one another.
-APART_SECONDS = 0.01
+APART_SECONDS = 0.005
 
 
 class Batches(Generic[Item, Result]):
