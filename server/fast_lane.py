@@ -8,6 +8,7 @@ been. A report that changes a job's state is written before it is answered, as t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +27,8 @@ from .envelope import json_text
 from .job_updates import step_of
 from .pilot_orders import Accepted, accepted_by, lease_seconds
 from .pilot_reports import PilotReport
+
+log = logging.getLogger(__name__)
 
 METHOD, PATH = "POST", "/api/v1/pilot/update_job"
 #: Larger ones are out of the ordinary.
@@ -65,7 +68,8 @@ class FastLane:
         """The answers to plain heartbeats, and the steps that other reports are about."""
         try:
             judged = self._judged(self._reports(sent))
-        except (sa.exc.SQLAlchemyError, BambooError):
+        except Exception as error:  # noqa: BLE001 - whatever it is, the route tells it, or does better
+            _log(error)
             judged = {}
         return [judged.get(place) for place in range(len(sent))]
 
@@ -75,7 +79,8 @@ class FastLane:
         try:
             with self._context.writing() as tx:
                 moved = steps.take_all(tx, list(first.values()))
-        except (sa.exc.SQLAlchemyError, BambooError):
+        except Exception as error:  # noqa: BLE001 - as above
+            _log(error)
             moved = set()
         mine = [first[one.step.held.pandaid] is one.step and one.step.held.pandaid in moved for one in stepping]
         return [one.answer if is_taken else None for one, is_taken in zip(stepping, mine, strict=True)]
@@ -122,6 +127,11 @@ class FastLane:
             if step is not None:
                 judged[place] = Stepping(step, _body(accepted_by(job, report, seconds)))
         return judged
+
+
+def _log(error: Exception) -> None:
+    level = logging.WARNING if isinstance(error, sa.exc.SQLAlchemyError | BambooError) else logging.ERROR
+    log.log(level, "reports take the usual way", exc_info=error, extra={"event": "fast_lane_left"})
 
 
 def _body(accepted: Accepted) -> bytes:
