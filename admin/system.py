@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.addresses import is_loopback
 from ..core.clock import utc_now
 from ..core.errors import BadSettings, BadState, Unavailable
 from ..pilot.metrics import machine_memory_mb
@@ -77,7 +77,7 @@ class Plan:
     @property
     def auth_type(self) -> str:
         """Callers on this machine may come without a token, but only where nobody else can come."""
-        return "oidc" if self.needs_tokens or not _is_loopback(self.host) else "none"
+        return "oidc" if self.needs_tokens or not (self.host == "localhost" or is_loopback(self.host)) else "none"
 
 
 class System:
@@ -220,10 +220,3 @@ def _port(plan: Plan) -> int:
         except (BadState, BadSettings):
             log.warning("the port of before is taken", extra={"event": "port_taken", "port": before})
     return usable_port(plan.host, plan.port)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

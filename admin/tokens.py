@@ -21,6 +21,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from ..core.errors import Fault, Invalid, NotFound
+from ..core.files import replace_file
 from .state import StateFolder
 
 VO = "bamboo"
@@ -30,7 +31,6 @@ ROLES = ("user", "pilot", "production", "admin")
 USER_DAYS = 30
 #: As long as the pilots of `bamboo up` live.
 PILOT_DAYS = 365
-OWNER_ONLY = 0o600
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,16 @@ class KeyFolder:
         """Make what is missing, and issue a new token for the local pilots."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self.signing_key.exists():
-            _write(self.signing_key, ECKey.generate_key("P-256").as_pem(private=True))
+            replace_file(self.signing_key, ECKey.generate_key("P-256").as_pem(private=True))
         if not self.secrets_key.exists():
-            _write(self.secrets_key, Fernet.generate_key() + b"\n")
+            replace_file(self.secrets_key, Fernet.generate_key() + b"\n")
         if not self.policies.exists():
-            _write(self.policies, json.dumps(_policies(), indent=1).encode())
+            replace_file(self.policies, json.dumps(_policies(), indent=1).encode())
         key = self._key()
         public = {**key.as_dict(private=False), "kid": key.thumbprint(), "use": "sig", "alg": "ES256"}
-        _write(self.trusted_keys, json.dumps({"keys": [public]}).encode())
+        replace_file(self.trusted_keys, json.dumps({"keys": [public]}).encode())
         # Without a newline at the end: PanDA's pilot sends the file as it is.
-        _write(self.pilot_token, self.issue("pilot", ("pilot",), now=now, days=PILOT_DAYS).encode())
+        replace_file(self.pilot_token, self.issue("pilot", ("pilot",), now=now, days=PILOT_DAYS).encode())
 
     def owner_token(self, now: datetime) -> str:
         """A token for whoever runs this: a user who may act on everything. Raises `NotFound`."""
@@ -125,13 +125,3 @@ def _nickname(name: str) -> str:
 def _policies() -> dict[str, list[list[object]]]:
     groups = {VO: "user", **{f"{VO}/{role}": role for role in ROLES if role != "user"}}
     return {VO: [[group, {"group": VO, "role": role}] for group, role in groups.items()]}
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Put a file in place at once, never readable by others."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
-    with os.fdopen(handle, "wb") as sink:
-        sink.write(content)
-    fresh.replace(path)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.errors import BambooError
+from ..core.fetching import Limits, fetch_json
 from ..core.grid_documents import Grid, GridKind, read_grid
 from ..core.settings import ConfiguratorSection
-from .fetching import Limits, fetch_json
 
 #: The setting that names the source of each kind (manual ch. 17; the last two as PanDA calls them).
 SETTING_OF: Mapping[GridKind, str] = {
@@ -31,7 +31,7 @@ def configured(section: ConfiguratorSection, kinds: Sequence[GridKind] = tuple(G
 
 def limits_of(section: ConfiguratorSection) -> Limits:
     """How long to wait for a source and how much to take."""
-    return Limits(section.connect_seconds, section.total_seconds, section.max_bytes)
+    return Limits(section.connect_seconds, section.total_seconds, section.max_bytes, "[configurator]")
 
 
 @dataclass

@@ -17,10 +17,10 @@ from patience import PATIENCE_SECONDS
 
 from bamboo.core.clock import ManualClock
 from bamboo.core.errors import Invalid, TooLarge, Unavailable
+from bamboo.core.fetching import Limits, fetch_json
 from bamboo.core.settings import load
 from bamboo.daemon.chores.configurator import Configured, build
 from bamboo.daemon.context import Context
-from bamboo.daemon.fetching import Limits, fetch_json
 from bamboo.sql import queues, settings
 from bamboo.sql import tables as t
 

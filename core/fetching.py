@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 import requests
 import urllib3
 
-from ..core.errors import BambooError, Fault, Invalid, TooLarge, Unavailable
-from ..core.grid_documents import parse_json
+from .errors import BambooError, Fault, Invalid, TooLarge, Unavailable
+from .grid_documents import parse_json
 
 #: Bytes that are read at a time; the limits are looked at in between.
 CHUNK = 64 * 1024
@@ -20,11 +20,20 @@ CHUNK = 64 * 1024
 
 @dataclass(frozen=True)
 class Limits:
-    """How long to wait for an answer and for all of it, in seconds, and how many bytes are taken."""
+    """How long to wait for an answer and for all of it, in seconds, and how many bytes are taken.
+
+    `section` names the part of the settings where these stand, for hints; `redirects` says whether they are followed.
+    """
 
     connect_seconds: float = 10.0
     total_seconds: float = 120.0
     max_bytes: int = 128 * 1024 * 1024
+    section: str = ""
+    redirects: bool = True
+
+    def hint(self, name: str) -> str:
+        """What to do when a limit was reached."""
+        return f"raise {name} in {self.section}" if self.section else ""
 
 
 def fetch_json(source: str, limits: Limits | None = None) -> Any:
@@ -54,7 +63,11 @@ def fetch_json(source: str, limits: Limits | None = None) -> Any:
 def _download(url: str, limits: Limits) -> bytes:
     try:
         with requests.get(
-            url, stream=True, timeout=limits.connect_seconds, headers={"Accept": "application/json"}
+            url,
+            stream=True,
+            timeout=limits.connect_seconds,
+            headers={"Accept": "application/json"},
+            allow_redirects=limits.redirects,
         ) as reply:
             if reply.status_code != 200:
                 raise Unavailable(f"{url} answered with HTTP {reply.status_code}", hint="check the address")
@@ -76,9 +89,9 @@ def _body(reply: requests.Response, url: str, limits: Limits) -> bytes:
             raise _too_large(url, limits)
         if time.monotonic() > deadline:
             said = f"{url} took longer than {limits.total_seconds:g} s"
-            raise Unavailable(said, hint="raise total_seconds in [configurator]")
+            raise Unavailable(said, hint=limits.hint("total_seconds"))
     return bytes(body)
 
 
 def _too_large(source: str, limits: Limits) -> BambooError:
-    return TooLarge(f"{source} has more than {limits.max_bytes} bytes", hint="raise max_bytes in [configurator]")
+    return TooLarge(f"{source} has more than {limits.max_bytes} bytes", hint=limits.hint("max_bytes"))
