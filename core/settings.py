@@ -108,7 +108,10 @@ class ServerSection(Section):
     token_authType: Literal["oidc", "x509", "none"] = "none"  # noqa: S105 - a kind of token, none itself
     auth_config: str = ""  #: folder of `<vo>_auth_config.json`, which clients are shown (manual ch. 7.6.3)
     auth_policies: str = ""  #: JSON file: which groups of tokens have which roles (manual ch. 7.6.3)
-    token_keys: str = ""  #: JWKS or PEM files, with commas between: public keys of whoever issues tokens
+    token_keys: str = (
+        ""  #: public keys of whoever issues tokens: JWKS or PEM files, https:// addresses, with commas between
+    )
+    token_keys_copy: str = ""  #: folder where keys from addresses are kept for a restart; empty: in memory only
     token_issuer: str = ""  #: what `iss` of a token must be; empty: anything
     token_audience: str = ""  #: what `aud` of a token must have; empty: anything
     user_labels: str = "user,panda,test"  #: what users may give as prodSourceLabel; others are for production

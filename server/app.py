@@ -54,7 +54,7 @@ def create_app(settings: Settings, engine: sa.Engine, clock: Clock) -> Flask:
         app.register_blueprint(place.routes)
     errors.register(app)
     app.before_request(_begin)
-    identity.install(app, settings.server)
+    identity.install(app, settings.server, clock)
     app.after_request(_end)
     return app
 

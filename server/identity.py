@@ -6,6 +6,7 @@ from typing import cast
 
 from flask import Flask, current_app, g, request
 
+from ..core.clock import Clock
 from ..core.settings import ServerSection
 from .auth.caller import Caller
 from .auth.door import Door
@@ -18,9 +19,9 @@ __all__ = ["Caller", "admit", "caller", "door_of", "install"]
 _DOOR = "bamboo_door"
 
 
-def install(app: Flask, section: ServerSection) -> None:
+def install(app: Flask, section: ServerSection, clock: Clock) -> None:
     """Put the door before all routes of an application; raises `BadSettings`."""
-    app.extensions[_DOOR] = Door.build(section)
+    app.extensions[_DOOR] = Door.build(section, clock)
     app.before_request(admit)
 
 

@@ -6,7 +6,6 @@ only where [server] token_authType is `none`, a request from this very machine t
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -17,18 +16,24 @@ from urllib.parse import urlsplit
 
 from flask import Request
 
+from ...core.addresses import is_loopback
+from ...core.clock import Clock, utc_now
 from ...core.errors import BadSettings, Fault, Invalid
 from ...core.settings import ServerSection
 from .caller import Caller
 from .errors import NotAdmitted, NotProven
-from .keys import KeyFiles, KeySource
+from .key_copy import KeyCopy
+from .keys import KeyFiles, KeySource, KeySources
 from .memory import Memory, Proof
 from .policies import Policies
+from .provider import ProviderKeys, address_faults
 from .tokens import TokenRules, key_of, verify
 
 USER_HEADER = "X-Bamboo-User"
 ANONYMOUS = "anonymous"
-HOW_TO_COME_IN = "send a token as `Authorization: Bearer …`; `bamboo client env` sets one up on the server's machine"
+HOW_TO_COME_IN = (
+    "say `bamboo login`, or send a token (`Authorization: Bearer …`); on the server's machine, `bamboo client env`"
+)
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@+-]{0,127}")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 #: What proxies add: behind one, nobody can tell who is on this machine.
@@ -47,17 +52,20 @@ class Door:
     memory: Memory = field(default_factory=Memory)
 
     @classmethod
-    def build(cls, section: ServerSection) -> Door:
-        """The door that the settings describe; raises `BadSettings` when it would let in nobody, or anybody."""
+    def build(cls, section: ServerSection, clock: Clock = utc_now) -> Door:
+        """The door that the settings describe; raises `BadSettings` when it would let in nobody, or anybody.
+
+        `clock` tells how old the keys are that a provider gave.
+        """
         faults = _faults(section)
         if faults:
             raise BadSettings("the server cannot tell who is who", faults)
-        paths = [Path(name.strip()) for name in section.token_keys.split(",") if name.strip()]
+        keys = _keys(section, clock)
         hosts = {section.host, urlsplit(section.public_url).hostname or ""}
         return cls(
             trusts_this_machine=section.token_authType == "none",  # noqa: S105 - a kind of token, none itself
-            keys=KeyFiles(paths) if paths else None,
-            policies=Policies.load(Path(section.auth_policies)) if paths else Policies({}),
+            keys=keys,
+            policies=Policies.load(Path(section.auth_policies)) if keys else Policies({}),
             rules=TokenRules(section.token_issuer, section.token_audience),
             own_hosts=frozenset(hosts - {""}),
         )
@@ -111,7 +119,7 @@ class Door:
 
     def _is_from_here(self, request: Request) -> bool:
         """Whether a program on this machine asks. Web pages do not count: a browser carries them in from anywhere."""
-        if not _is_loopback(request.remote_addr) or any(name in request.headers for name in PROXY_HEADERS):
+        if not is_loopback(request.remote_addr) or any(name in request.headers for name in PROXY_HEADERS):
             return False
         if "://" in request.headers.get("Origin", "") or "Sec-Fetch-Site" in request.headers:
             return False
@@ -120,7 +128,21 @@ class Door:
         except ValueError:
             return False
         # A page can have its own name lead here (DNS rebinding), but that name has a dot in it.
-        return "." not in host or _is_loopback(host) or host in self.own_hosts
+        return "." not in host or is_loopback(host) or host in self.own_hosts
+
+
+def _key_places(section: ServerSection) -> tuple[list[Path], list[str]]:
+    """Where keys are: files, and addresses."""
+    names = [name.strip() for name in section.token_keys.split(",") if name.strip()]
+    return [Path(name) for name in names if "://" not in name], [name for name in names if "://" in name]
+
+
+def _keys(section: ServerSection, clock: Clock) -> KeySource | None:
+    files, addresses = _key_places(section)
+    copy = KeyCopy(Path(section.token_keys_copy)) if section.token_keys_copy else None
+    sources: list[KeySource] = [KeyFiles(files)] if files else []
+    sources += [ProviderKeys(address, section.token_issuer, clock, copy=copy) for address in addresses]
+    return KeySources(sources) if len(sources) > 1 else next(iter(sources), None)
 
 
 def _faults(section: ServerSection) -> list[Fault]:
@@ -129,11 +151,19 @@ def _faults(section: ServerSection) -> list[Fault]:
         return [Fault(f"{where} token_authType", "certificates are not supported", "use oidc")]
     faults = []
     if kind == "oidc" and not section.token_keys:
-        do = "name a JWKS or PEM file with the public keys of whoever issues tokens"
+        do = "name a JWKS or PEM file, or an address, with the public keys of whoever issues tokens"
         faults.append(Fault(f"{where} token_keys", "missing, so no token could be verified", do))
     if section.token_keys and not section.auth_policies:
         do = "name the JSON file that says which groups have which roles"
         faults.append(Fault(f"{where} auth_policies", "missing, so no token could give a role", do))
+    _, addresses = _key_places(section)
+    for address in addresses:
+        faults += address_faults(address)
+    if addresses and not section.token_issuer:
+        faults.append(Fault(f"{where} token_issuer", "missing, though keys come from an address", "name the provider"))
+    if addresses and not section.token_audience:
+        what = "missing: what the provider issued for others would be accepted here"
+        faults.append(Fault(f"{where} token_audience", what, "name what tokens for this server are for"))
     return faults
 
 
@@ -169,10 +199,3 @@ def _words(value: object) -> frozenset[str]:
 def _told(words: Collection[str]) -> str:
     told = ", ".join(sorted(words)[:10]) or "none"
     return f"({told[:300]})"
-
-
-def _is_loopback(address: str | None) -> bool:
-    try:
-        return address is not None and ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False

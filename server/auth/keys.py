@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, RSAKey
 
-from ...core.errors import BadSettings, Fault
+from ...core.errors import BadSettings, Fault, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +33,31 @@ class VerificationKey:
 
 
 class KeySource(Protocol):
-    """Where verification keys come from: files now; a provider's JWKS address can be another source."""
+    """Where verification keys come from: files, or a provider (`provider.ProviderKeys`)."""
 
     def find(self, kid: str) -> VerificationKey | None:
-        """The key of that id, if it is trusted now."""
+        """The key of that id, if it is trusted now; raises `Unavailable` when nobody can say."""
+
+
+class KeySources:
+    """Several sources as one: a key is trusted that any of them has."""
+
+    def __init__(self, sources: Iterable[KeySource]) -> None:
+        self._sources = tuple(sources)
+
+    def find(self, kid: str) -> VerificationKey | None:
+        away: Unavailable | None = None
+        for source in self._sources:
+            try:
+                found = source.find(kid)
+            except Unavailable as error:
+                away = error
+                continue
+            if found is not None:
+                return found
+        if away is not None:
+            raise away
+        return None
 
 
 class KeyFiles:
@@ -77,7 +98,7 @@ def read_keys(paths: Iterable[Path]) -> Mapping[str, VerificationKey]:
     faults: list[Fault] = []
     for path in paths:
         try:
-            found = [_verification_key(entry) for entry in _entries(path.read_text())]
+            found = [verification_key(entry) for entry in _entries(path.read_text())]
         except (OSError, ValueError, JoseError) as error:
             faults.append(Fault(f"[server] token_keys: {path}", str(error) or type(error).__name__, "correct the file"))
             continue
@@ -94,13 +115,18 @@ def _entries(text: str) -> list[dict[str, Any] | str]:
     if not text.lstrip().startswith("{"):
         return [block.group(0) for block in _PEM.finditer(text)]
     document = json.loads(text)
-    keys = document.get("keys", [document] if "kty" in document else [])
+    return list(jwks_entries(document if "keys" in document else {"keys": [document] if "kty" in document else []}))
+
+
+def jwks_entries(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The keys of a JWKS that are for signatures, unread (RFC 7517); raises `ValueError`."""
+    keys = document["keys"]
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
         raise ValueError("`keys` is no list of JWKs")
     return [key for key in keys if key.get("use", "sig") == "sig"]
 
 
-def _verification_key(entry: dict[str, Any] | str) -> VerificationKey:
+def verification_key(entry: dict[str, Any] | str) -> VerificationKey:
     """A key with its public part only; raises `ValueError` or `JoseError` for what no token may be signed with."""
     jwk = _imported(entry)
     if isinstance(jwk, RSAKey):
@@ -111,7 +137,10 @@ def _verification_key(entry: dict[str, Any] | str) -> VerificationKey:
         algorithm = "ES256"
     else:
         raise ValueError("a key is neither RSA (RS256) nor EC on P-256 (ES256)")
-    kid = entry.get("kid") if isinstance(entry, dict) else None
+    told = entry if isinstance(entry, dict) else {}
+    kid, given = told.get("kid"), told.get("alg", algorithm)
+    if given != algorithm:
+        raise ValueError(f"a key is for alg {str(given)[:40]!r}, not for {algorithm}")
     public = type(jwk).import_key(jwk.as_dict(private=False))
     return VerificationKey(str(kid or jwk.thumbprint()), algorithm, public)
 
