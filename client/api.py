@@ -14,6 +14,7 @@ from ..core.errors import NotFound
 from .catalogue import BATCH, NewFile
 from .errors import BadReply
 from .identity import Identity, server_url
+from .logins import kept_login
 from .model import (
     TAKEN_UP_AGAIN,
     Added,
@@ -40,9 +41,13 @@ PAGE = 1000
 def connect(url: str | None = None, user: str | None = None, *, token: str | None = None) -> Client:
     """A client for the server at `url` (or BAMBOO_URL, or the one on this machine). Sends nothing yet.
 
-    A token says who you are; without one (nor BAMBOO_TOKEN), `user` does, where the server believes it.
+    A token says who you are; without one (nor BAMBOO_TOKEN), `user` does, where the server believes it. Without
+    either it is whoever said `bamboo login` for this server.
     """
-    return Client(Transport(server_url(url), Identity.find(user, token=token)))
+    address = server_url(url)
+    given = Identity.find(user, token=token)
+    login = None if user or given.token else kept_login(address)
+    return Client(Transport(address, Identity.find(user, vo=login.vo) if login else given, login=login))
 
 
 class Client:
@@ -52,7 +57,7 @@ class Client:
         self.transport = transport
 
     def __repr__(self) -> str:
-        return f"<Client of {self.transport.url} as {self.transport.identity.user}>"
+        return f"<Client of {self.transport.url} as {self.transport.user}>"
 
     # tasks
 

@@ -72,3 +72,10 @@ class SandboxTooLarge(BambooError):
 
     code = "BAM-CLIENT-007"
     status = 413
+
+
+class LoginFailed(BambooError):
+    """A login did not come about, or one that is kept is over: the provider, or the user there, said no."""
+
+    code = "BAM-CLIENT-008"
+    status = 401

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from ..core.errors import Fault, Invalid
 
 DEFAULT_URL = "http://127.0.0.1:25080"
+DEFAULT_VO = "bamboo"
 
 
 @dataclass(frozen=True)
@@ -26,18 +27,26 @@ class Identity:
 
     user: str
     token: str = ""
-    vo: str = "bamboo"
+    vo: str = DEFAULT_VO
 
     @classmethod
     def find(
-        cls, user: str | None = None, environ: Mapping[str, str] = os.environ, *, token: str | None = None
+        cls,
+        user: str | None = None,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        token: str | None = None,
+        vo: str = DEFAULT_VO,
     ) -> Identity:
-        """The identity of `user` or of whom the environment names. Raises `Invalid` for what no header can carry."""
+        """The identity of `user` or of whom the environment names. Raises `Invalid` for what no header can carry.
+
+        `vo` is that of a login that is kept: the environment's is another one.
+        """
         token = token or environ.get("BAMBOO_TOKEN") or environ.get("PANDA_AUTH_ID_TOKEN") or ""
         found = cls(
             user=user or environ.get("BAMBOO_USER") or login_name(),
             token=token.strip(),
-            vo=environ.get("PANDA_AUTH_VO") or "bamboo",
+            vo=environ.get("PANDA_AUTH_VO") or vo,
         )
         do = "use letters, digits and signs of plain ASCII"
         faults = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from urllib3.util.retry import Retry
 from ..core.errors import Fault
 from .errors import BadReply, Refused, ServerUnreachable
 from .identity import Identity
+from .logins import StoredLogin
 from .rows import integer, text
 
 #: Seconds to wait for a connection, and for the next bytes of a reply.
@@ -44,11 +45,11 @@ class Reply:
 class Headers(requests.auth.AuthBase):
     """Puts our identity on requests to the server; as an auth object, so that ~/.netrc cannot replace it."""
 
-    def __init__(self, identity: Identity) -> None:
-        self.identity = identity
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self.headers = headers
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers.update(self.identity.headers)
+        request.headers.update(self.headers)
         return request
 
 
@@ -61,7 +62,7 @@ def decode_moment(row: dict[str, Any]) -> Any:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def open_session(identity: Identity, *, repeats: int, repeatable: bool) -> requests.Session:
+def open_session(*, repeats: int, repeatable: bool) -> requests.Session:
     """A session that repeats requests: all of them if `repeatable`, otherwise only those that never left."""
     retry = Retry(
         total=repeats,
@@ -75,20 +76,27 @@ def open_session(identity: Identity, *, repeats: int, repeatable: bool) -> reque
         retry_after_max=LONGEST_PAUSE_SECONDS,
     )
     session = requests.Session()
-    session.auth = Headers(identity)
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(max_retries=retry))
     return session
 
 
 class Transport:
-    """Talks to one server as one user. Raises `Refused`, `ServerUnreachable` or `BadReply`, nothing else."""
+    """Talks to one server as one user. Raises `Refused`, `ServerUnreachable`, `BadReply`, or `LoginFailed`."""
 
-    def __init__(self, url: str, identity: Identity, *, repeats: int = 3) -> None:
+    def __init__(self, url: str, identity: Identity, *, login: StoredLogin | None = None, repeats: int = 3) -> None:
+        """With a `login` that is kept, its token is used, and renewed when it has to be."""
         self.url = url
-        self.identity = identity
-        self._repeating = open_session(identity, repeats=repeats, repeatable=True)
-        self._once = open_session(identity, repeats=repeats, repeatable=False)
+        self.user = identity.user
+        self._identity = identity
+        self._login = login
+        self._repeating = open_session(repeats=repeats, repeatable=True)
+        self._once = open_session(repeats=repeats, repeatable=False)
+
+    @property
+    def identity(self) -> Identity:
+        """Who calls, with a token that is valid now. Raises `LoginFailed` and `ServerUnreachable`."""
+        return replace(self._identity, token=self._login.token()) if self._login else self._identity
 
     def get(self, path: str, **query: object) -> Any:
         """The `data` of a query below /api/v1/; arguments that are None are left out."""
@@ -107,10 +115,9 @@ class Transport:
             return self._call(self._once, "POST", path, files=part)
 
     def _call(self, session: requests.Session, method: str, path: str, **request: Any) -> Reply:
+        request |= {"auth": Headers(self.identity.headers), "timeout": TIMEOUT_SECONDS, "allow_redirects": False}
         try:
-            response = session.request(
-                method, f"{self.url}/api/v1/{path}", timeout=TIMEOUT_SECONDS, allow_redirects=False, **request
-            )
+            response = session.request(method, f"{self.url}/api/v1/{path}", **request)
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             raise ServerUnreachable(
                 f"no answer from {self.url}: {root_cause(error)}",

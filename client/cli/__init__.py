@@ -8,6 +8,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dataset": ("bamboo.client.cli.dataset:dataset", "Make datasets of files, see them, fetch them."),
     "queue": ("bamboo.client.cli.queue:queue", "See and change the queues that pilots work for."),
     "why": ("bamboo.client.cli.why:why", "Why a task, a job or a queue is where it is, and what would help."),
+    "login": ("bamboo.client.cli.login:login", "Log in with your organisation's provider of identities."),
+    "logout": ("bamboo.client.cli.login:logout", "Forget a login."),
     "secret": ("bamboo.client.cli.secret:secret", "Keep passwords and keys that your jobs need."),
     "completion": ("bamboo.client.cli.completion:completion", "Print the completion script for a shell."),
 }
