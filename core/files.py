@@ -1,4 +1,4 @@
-"""Files that must never be seen half written, nor by others."""
+"""Files that must never be seen half written, nor by others; secrets that settings lead to."""
 
 from __future__ import annotations
 
@@ -21,3 +21,9 @@ def replace_file(path: Path, content: bytes, mode: int = OWNER_ONLY) -> None:
     except OSError:
         fresh.unlink(missing_ok=True)
         raise
+
+
+def referenced(setting: str) -> str:
+    """What `file:PATH` or `env:NAME` leads to; raises `KeyError` for neither and for no variable, and `OSError`."""
+    kind, _, name = setting.partition(":")
+    return {"file": lambda: Path(name).read_text(), "env": lambda: os.environ[name]}[kind]()

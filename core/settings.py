@@ -114,6 +114,10 @@ class ServerSection(Section):
     token_keys_copy: str = ""  #: folder where keys from addresses are kept for a restart; empty: in memory only
     token_issuer: str = ""  #: what `iss` of a token must be; empty: anything
     token_audience: str = ""  #: what `aud` of a token must have; empty: anything
+    trusted_front_ends: str = (
+        ""  #: addresses, with commas, of front ends that are believed about certificates; empty: none
+    )
+    front_end_secret: str = ""  #: `file:PATH` or `env:NAME`: what these front ends show to prove that it is them
     user_labels: str = "user,panda,test"  #: what users may give as prodSourceLabel; others are for production
     max_user_priority: int = 1100  #: of users' tasks, as `prun --priority` says (client protocol 7.4)
     secrets_key: str = ""  #: `file:PATH` or `env:NAME`: Fernet keys, one a line, the first encrypts; empty: no secrets

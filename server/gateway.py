@@ -189,6 +189,8 @@ def _environment(scope: Any, body: IO[bytes], size: int) -> dict[str, Any]:
     for name, value in scope.headers.items():
         if name == "transfer-encoding":  # the body is whole and its length known
             continue
+        if "_" in name:  # WSGI could not tell it from the header with a hyphen there, which a front end may have set
+            continue
         key = name.upper().replace("-", "_")
         environment[key if key == "CONTENT_TYPE" else f"HTTP_{key}"] = value
     if size:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from ..core.errors import BadSettings, BadState, Fault
+from ..core.files import referenced
 from ..sql import secrets
 
 log = logging.getLogger(__name__)
@@ -31,9 +30,8 @@ class SecretBox:
         """The box of a setting, `file:PATH` or `env:NAME`; None for an empty one. Raises `BadSettings`."""
         if not setting:
             return None
-        kind, _, name = setting.partition(":")
         try:
-            text = {"file": lambda: Path(name).read_text(), "env": lambda: os.environ[name]}[kind]()
+            text = referenced(setting)
             return cls(line.strip() for line in text.splitlines() if line.strip())
         except KeyError:
             fault = Fault(_WHERE, f"{setting[:200]!r} leads to no key", "give file:PATH, or env:NAME of a variable")

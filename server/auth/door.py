@@ -1,7 +1,8 @@
 """The door: every request passes it and gets a `Caller`, or is refused, before any route sees it.
 
-Two ways in: a bearer token with the VO in `Origin`, as PanDA's clients and pilots send it (client protocol 3.2, 4), or,
-only where [server] token_authType is `none`, a request from this very machine that just says a name.
+Three ways in: a bearer token with the VO in `Origin`, as PanDA's clients and pilots send it (client protocol 3.2, 4);
+where [server] trusted_front_ends is set, a certificate that a front end has verified; and, only where token_authType is
+`none`, a request from this very machine that just says a name.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ...core.errors import BadSettings, Fault, Invalid
 from ...core.settings import ServerSection
 from .caller import Caller
 from .errors import NotAdmitted, NotProven
+from .front_end import FrontEnds, front_end_faults, names_of, user_name_of
 from .key_copy import KeyCopy
 from .keys import KeyFiles, KeySource, KeySources
 from .memory import Memory, Proof
@@ -49,6 +51,7 @@ class Door:
     policies: Policies
     rules: TokenRules
     own_hosts: Collection[str] = ()
+    front_ends: FrontEnds | None = None
     memory: Memory = field(default_factory=Memory)
 
     @classmethod
@@ -65,9 +68,10 @@ class Door:
         return cls(
             trusts_this_machine=section.token_authType == "none",  # noqa: S105 - a kind of token, none itself
             keys=keys,
-            policies=Policies.load(Path(section.auth_policies)) if keys else Policies({}),
+            policies=Policies.load(Path(section.auth_policies)) if keys or section.trusted_front_ends else Policies({}),
             rules=TokenRules(section.token_issuer, section.token_audience),
             own_hosts=frozenset(hosts - {""}),
+            front_ends=FrontEnds.build(section),
         )
 
     def caller(self, request: Request, now: datetime) -> Caller:
@@ -76,6 +80,10 @@ class Door:
         if token and self.keys is not None:
             origin = request.headers.get("Origin", "")
             return self.memory.find(token, origin, self.keys, now) or self._prove(token, origin, self.keys, now)
+        subject = self.front_ends.subject(request) if self.front_ends and not token else ""
+        if subject:
+            name, groups = user_name_of(subject), names_of(subject)
+            return self._member("certificate's subjects", name, "", groups, request.headers.get("Origin", ""))
         if self.trusts_this_machine and self._is_from_here(request):
             return _named(request.headers.get(USER_HEADER, ANONYMOUS))
         if token:
@@ -84,28 +92,29 @@ class Door:
 
     def _prove(self, token: str, origin: str, keys: KeySource, now: datetime) -> Caller:
         claims = verify(token, keys, self.rules, now)
-        found = self._member(claims, origin)
+        groups = _words(claims.get("groups")) | _words(claims.get("wlcg.groups"))
+        nickname = str(claims.get("preferred_username") or "")
+        found = self._member("token's groups", _user_name(claims), nickname, groups, origin)
         self.memory.keep(token, origin, Proof(key_of(token, keys), claims, found))
         return found
 
-    def _member(self, claims: Mapping[str, Any], origin: str) -> Caller:
-        """The one whom verified claims describe, with the roles that the policies give them in their VO."""
+    def _member(self, what: str, user_name: str, nickname: str, groups: Collection[str], origin: str) -> Caller:
+        """Somebody who is proven to have these groups, with the roles that the policies give them in their VO."""
         vo, asked = self._vo(origin)
-        groups = _words(claims.get("groups")) | _words(claims.get("wlcg.groups"))
         found = self.policies.memberships(vo, groups)
         if not found:
             known = "gives them no role" if vo in self.policies.by_vo else "is not known here"
             raise NotAdmitted(
-                f"the token's groups {_told(groups)} let nobody in: VO {vo!r} {known}",
+                f"the {what} {_told(groups)} let nobody in: VO {vo!r} {known}",
                 hint="check the VO (Origin, PANDA_AUTH_VO), or have the group entered in [server] auth_policies",
             )
         roles = frozenset(membership.role for membership in found)
         if asked and asked not in roles:
-            raise NotAdmitted(f"role {asked!r} of VO {vo!r} was asked for, but the token gives {_told(roles)}")
+            raise NotAdmitted(f"role {asked!r} of VO {vo!r} was asked for, but there is only {_told(roles)}")
         return Caller(
-            _user_name(claims),
+            user_name,
             frozenset({asked}) if asked else roles,
-            nickname=str(claims.get("preferred_username") or ""),
+            nickname=nickname,
             vo=vo,
             groups=frozenset(membership.group for membership in found),
         )
@@ -147,9 +156,10 @@ def _keys(section: ServerSection, clock: Clock) -> KeySource | None:
 
 def _faults(section: ServerSection) -> list[Fault]:
     kind, where = section.token_authType, "[server]"
-    if kind == "x509":
-        return [Fault(f"{where} token_authType", "certificates are not supported", "use oidc")]
-    faults = []
+    faults = front_end_faults(section)
+    if kind == "x509" and not section.trusted_front_ends:
+        do = "name the front end that verifies certificates, or use oidc"
+        faults.append(Fault(f"{where} trusted_front_ends", "missing, so no certificate could be believed", do))
     if kind == "oidc" and not section.token_keys:
         do = "name a JWKS or PEM file, or an address, with the public keys of whoever issues tokens"
         faults.append(Fault(f"{where} token_keys", "missing, so no token could be verified", do))

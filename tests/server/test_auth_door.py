@@ -337,7 +337,12 @@ def test_only_admins_change_queues(guarded: Flask, issuer: Issuer) -> None:
     [
         ({"token_keys": ""}, "token_keys: missing"),
         ({"auth_policies": ""}, "auth_policies: missing"),
-        ({"token_authType": "x509"}, "certificates are not supported"),
+        ({"token_authType": "x509"}, "trusted_front_ends: missing"),
+        ({"token_keys": "http://iam.example.org/jwks"}, "can be changed on the way"),
+        ({"token_keys": "ftp://iam.example.org/jwks"}, "can be changed on the way"),
+        ({"token_keys": "https://"}, "can be changed on the way"),
+        ({"token_keys": "https://iam.test/jwks", "token_issuer": ""}, "token_issuer: missing"),
+        ({"token_keys": "https://iam.test/jwks", "token_audience": ""}, "token_audience: missing"),
         ({"token_keys": "/no/such/file"}, "No such file"),
         ({"auth_policies": "/no/such/file"}, "No such file"),
     ],
