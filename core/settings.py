@@ -113,7 +113,7 @@ class ServerSection(Section):
     )
     token_keys_copy: str = ""  #: folder where keys from addresses are kept for a restart; empty: in memory only
     token_issuer: str = ""  #: what `iss` of a token must be; empty: anything
-    token_audience: str = ""  #: what `aud` of a token must have; empty: anything
+    token_audience: str = ""  #: what `aud` of a token must have, one of several with commas; empty: anything
     trusted_front_ends: str = (
         ""  #: addresses, with commas, of front ends that are believed about certificates; empty: none
     )

@@ -32,10 +32,17 @@ _REGISTRY.max_header_length = MAX_TOKEN_BYTES
 
 @dataclass(frozen=True)
 class TokenRules:
-    """What tokens must say beside being signed; empty where anything is right."""
+    """What tokens must say beside being signed; empty where anything is right.
+
+    Of several audiences, with commas between, one will do: each VO may have a client of its own at the provider.
+    """
 
     issuer: str = ""
     audience: str = ""
+
+    @property
+    def audiences(self) -> frozenset[str]:
+        return frozenset(name.strip() for name in self.audience.split(",") if name.strip())
 
 
 def verify(token: str, keys: KeySource, rules: TokenRules, now: datetime) -> Mapping[str, Any]:
@@ -110,7 +117,8 @@ def _check_parties(claims: Mapping[str, Any], rules: TokenRules) -> None:
             f"the token was issued (iss) by {str(claims.get('iss'))[:200]!r}", hint=f"get one from {rules.issuer}"
         )
     audience = claims.get("aud")
-    if rules.audience and rules.audience not in (audience if isinstance(audience, list) else [audience]):
+    named = audience if isinstance(audience, list) else [audience]
+    if rules.audience and not any(isinstance(name, str) and name in rules.audiences for name in named):
         raise NotProven(f"the token is for (aud) {str(audience)[:200]!r}", hint=f"get one for {rules.audience}")
 
 

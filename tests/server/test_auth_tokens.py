@@ -149,6 +149,17 @@ def test_a_right_token_gives_its_claims(case: str, issuer: Issuer, keys: KeyFile
     assert verify(RIGHT[case](issuer), keys, RULES, NOW)["preferred_username"] == "alice"
 
 
+def test_one_of_the_audiences_that_a_server_has_will_do(issuer: Issuer, keys: KeyFiles) -> None:
+    rules = TokenRules(ISSUER, f"first, {AUDIENCE}")
+    for audience in (AUDIENCE, "first", ["other", "first"]):
+        assert verify(issuer.token(aud=audience), keys, rules, NOW)
+    for audience in (f"first, {AUDIENCE}", "", None, [], [["first"]], {"first": 1}):
+        with pytest.raises(NotProven, match="aud"):
+            verify(issuer.token(aud=audience), keys, rules, NOW)
+    with pytest.raises(NotProven, match="aud"):
+        verify(issuer.token(), keys, TokenRules(ISSUER, ","), NOW)
+
+
 def test_without_rules_any_issuer_and_audience_will_do(issuer: Issuer, keys: KeyFiles) -> None:
     assert verify(issuer.token(iss="x", aud=None), keys, TokenRules(), NOW)["iss"] == "x"
 
@@ -207,6 +218,7 @@ BAD_KEYS: dict[str, Callable[[], dict[str, Any]]] = {
     "Ed25519": lambda: dict(OKPKey.generate_key("Ed25519").as_dict(private=False)),
     "a short RSA key": short_rsa_key,
     "no key": lambda: {"kty": "EC"},
+    "a key for another algorithm": lambda: {**RSAKey.generate_key(2048).as_dict(private=False), "alg": "PS256"},
 }
 
 
