@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
 
 import click
 
+from .options import url_option
 from .output import cell_text, note, say
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def server_option(command: F) -> F:
-    """--url, as it is."""
-    return click.option(
-        "--url", envvar="BAMBOO_URL", metavar="URL", help="The server [env: BAMBOO_URL; default: port 25080 here]."
-    )(command)
 
 
 @click.command()
 @click.option("--vo", envvar="PANDA_AUTH_VO", help="Your organisation [env: PANDA_AUTH_VO; default: bamboo].")
-@server_option
+@url_option
 def login(url: str | None, vo: str | None) -> None:
     """Log in with your organisation's provider of identities.
 
@@ -52,7 +42,7 @@ def login(url: str | None, vo: str | None) -> None:
 
 
 @click.command()
-@server_option
+@url_option
 def logout(url: str | None) -> None:
     """Forget a login, here and at the provider.
 

@@ -17,12 +17,15 @@ from .output import Output
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+url_option = click.option(
+    "--url", envvar="BAMBOO_URL", metavar="URL", help="The server [env: BAMBOO_URL; default: port 25080 here]."
+)
+
+
 def connected(command: F) -> F:
     """Give the command a `client`, for the server of --url."""
 
-    @click.option(
-        "--url", envvar="BAMBOO_URL", metavar="URL", help="The server [env: BAMBOO_URL; default: port 25080 here]."
-    )
+    @url_option
     @wraps(command)
     def with_client(url: str | None, **given: Any) -> Any:
         from ..api import connect

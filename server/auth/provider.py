@@ -108,7 +108,10 @@ class ProviderKeys:
                 return None, False
             self._tried_at = now
             self._running = done = threading.Event()
-        threading.Thread(target=self._run, args=(now, done), name="provider keys", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(now, done), name="provider keys", daemon=True).start()
+        except RuntimeError:  # no thread to be had now
+            self._end(None, done)
         return done, True
 
     def _run(self, now: datetime, done: threading.Event) -> None:
@@ -123,12 +126,15 @@ class ProviderKeys:
         except Exception:
             log.exception("fetching keys failed", extra={"event": "keys_not_fetched", "address": self.address})
         finally:
-            with self._lock:
-                self._fetched = fetched or self._fetched
-                self._running = None
-            done.set()
+            self._end(fetched, done)
         if fetched is not None and self._copy is not None:
             self._copy.write(self.address, fetched.at, fetched.entries)
+
+    def _end(self, fetched: Fetched | None, done: threading.Event) -> None:
+        with self._lock:
+            self._fetched = fetched or self._fetched
+            self._running = None
+        done.set()
 
     def _fetch(self, now: datetime) -> Fetched:
         document = fetch_json(self.address, LIMITS)

@@ -22,7 +22,7 @@ from bamboo.client import connect
 from bamboo.client.cli.exits import Exit
 from bamboo.client.errors import LoginFailed, ServerUnreachable
 from bamboo.client.logins import Login, LoginStore, StoredLogin
-from bamboo.client.oidc import Provider
+from bamboo.client.oidc import Application, Provider
 from bamboo.core.clock import ManualClock, utc_now
 
 SERVING = Path(bamboo.__file__).parent / "tests" / "server" / "serving.py"
@@ -270,6 +270,11 @@ def test_a_provider_that_is_away(person: Person, provider: RunningProvider) -> N
     provider.stop()
     code, _, err = person("login")
     assert (code, "no answer from" in err) == (Exit.UNREACHABLE, True)
+
+
+def test_a_provider_that_others_could_speak_for() -> None:
+    with pytest.raises(LoginFailed, match="could be read on the way"):
+        Provider(Application("http://192.0.2.1/.well-known/openid-configuration", "bamboo"), utc_now)
 
 
 def test_a_role_in_the_vo_is_not_a_part_of_its_name(person: Person, provider: RunningProvider) -> None:

@@ -153,9 +153,9 @@ def test_one_of_the_audiences_that_a_server_has_will_do(issuer: Issuer, keys: Ke
     rules = TokenRules(ISSUER, f"first, {AUDIENCE}")
     for audience in (AUDIENCE, "first", ["other", "first"]):
         assert verify(issuer.token(aud=audience), keys, rules, NOW)
-    for audience in (f"first, {AUDIENCE}", "", None, [], [["first"]], {"first": 1}):
+    for other in (f"first, {AUDIENCE}", "", None, [], [["first"]], {"first": 1}):
         with pytest.raises(NotProven, match="aud"):
-            verify(issuer.token(aud=audience), keys, rules, NOW)
+            verify(issuer.token(aud=other), keys, rules, NOW)
     with pytest.raises(NotProven, match="aud"):
         verify(issuer.token(), keys, TokenRules(ISSUER, ","), NOW)
 
