@@ -19,6 +19,7 @@ def login(url: str | None, vo: str | None) -> None:
     Prints the address of a page, where you say yes in any browser, on any machine. What comes back is kept in a file
     that only you can read, and renewed by itself for as long as the provider allows.
     """
+    from ...core.addresses import is_confidential
     from ...core.clock import utc_now
     from ..identity import DEFAULT_VO, server_url
     from ..logins import Login, LoginStore
@@ -26,6 +27,8 @@ def login(url: str | None, vo: str | None) -> None:
 
     server = server_url(url)
     organisation = (vo or DEFAULT_VO).partition(":")[0]  # without the role that PanDA's clients may ask for
+    if not is_confidential(server):
+        note(f"warning: {server} is not https, so that others on the way can read the token that is sent there")
     application = Application.of(server, organisation)
     provider = Provider(application, utc_now)
     device = provider.begin()
