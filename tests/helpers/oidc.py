@@ -51,6 +51,12 @@ class RunningProvider:
         assert self.process.stdout is not None
         self.process.stdout.close()
 
+    def reset(self) -> None:
+        """As if it had just been started: with all that it knew but its keys forgotten."""
+        if self.process.poll() is not None:
+            self.start()
+        self._ask("POST", "/test/reset")
+
     def hang(self) -> None:
         """SIGSTOP: it takes connections, and says nothing."""
         self.process.send_signal(signal.SIGSTOP)

@@ -302,6 +302,12 @@ def behave() -> Response:
     return jsonify({})
 
 
+@app.post("/test/reset")
+def reset() -> Response:
+    vars(state).update(vars(State()))
+    return jsonify({})
+
+
 @app.get("/test/asked")
 def asked() -> Response:
     return jsonify(state.asked)
