@@ -443,5 +443,8 @@ def test_a_login_is_for_one_server(person: Person, provider: RunningProvider, mo
     assert connect(person.server).transport.identity.token == kept
     assert connect("http://127.0.0.1:1").transport.identity.token == ""
     assert connect(person.server.replace("127.0.0.1", "localhost")).transport.identity.token == ""
+    other = LoginStore("http://127.0.0.1:1")
+    shutil.copy(person.store.path, other.path)
+    assert connect(other.server).transport.identity.token == ""
     assert connect(person.server, token="given").transport.identity.token == "given"
     assert connect(person.server, "somebody").transport.identity.token == ""

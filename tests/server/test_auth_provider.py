@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ import sqlalchemy as sa
 from flask import Flask
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from oidc import CLIENT_ID, RunningProvider, certificate, lay_out
-from patience import eventually
+from patience import PATIENCE_SECONDS, eventually
 
 from bamboo.core.clock import ManualClock, utc_now
 from bamboo.core.errors import Unavailable
 from bamboo.core.settings import ServerSection, Settings
 from bamboo.server.app import create_app
+from bamboo.server.auth import provider as provider_module
 from bamboo.server.auth.errors import NotProven
 from bamboo.server.auth.key_copy import KeyCopy
 from bamboo.server.auth.keys import KeyFiles, KeySources
@@ -171,15 +173,19 @@ def test_keys_serve_for_four_days_without_the_provider(
     assert keys.find("RS256.1")
 
 
-def test_nobody_with_a_known_key_waits_for_a_provider_that_hangs(
-    keys: ProviderKeys, provider: RunningProvider, clock: ManualClock
+def test_nobody_else_waits_for_a_provider_that_hangs(
+    keys: ProviderKeys, provider: RunningProvider, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whoever waited would find that nothing is being fetched any more."""
     assert keys.find("RS256.1")
+    monkeypatch.setattr(provider_module, "WAIT_SECONDS", PATIENCE_SECONDS)
+    patient = replace(provider_module.LIMITS, connect_seconds=PATIENCE_SECONDS, total_seconds=PATIENCE_SECONDS)
+    monkeypatch.setattr(provider_module, "LIMITS", patient)
     provider.hang()
     try:
         move(clock, REFRESH)
         assert keys.find("RS256.1")
-        assert fetching()  # it is still being waited for, by somebody else
+        assert fetching()
         assert keys.find("unknown") is None
         assert fetching()
     finally:
