@@ -22,6 +22,7 @@ from joserfc.jwk import ECKey
 
 from ..core.errors import Fault, Invalid, NotFound
 from ..core.files import replace_file
+from ..server.auth.tokens import QUEUES_CLAIM
 from .state import StateFolder
 
 VO = "bamboo"
@@ -78,11 +79,18 @@ class KeyFolder:
         """A token for whoever runs this: a user who may act on everything. Raises `NotFound`."""
         return self.issue(local_name(), ("production", "admin"), now=now, days=USER_DAYS)
 
-    def issue(self, name: str, roles: Collection[str], *, now: datetime, days: float) -> str:
-        """A new token; `user` comes with every role but `pilot`. Raises `Invalid` and `NotFound`."""
+    def issue(
+        self, name: str, roles: Collection[str], *, now: datetime, days: float, queues: Collection[str] = ()
+    ) -> str:
+        """A new token; `user` comes with every role but `pilot`. With `queues` it takes jobs of no other.
+
+        Raises `Invalid` and `NotFound`.
+        """
         unknown = sorted(set(roles) - set(ROLES))
         if unknown:
             raise Invalid("the token", [Fault("role", f"{unknown[0]!r} is none", f"there are {', '.join(ROLES)}")])
+        if queues and "pilot" not in roles:
+            raise Invalid("the token", [Fault("queue", "only pilots work for queues", "add --role pilot")])
         groups = [f"{VO}/{role}" for role in roles if role != "user"]
         claims = {
             "iss": ISSUER,
@@ -94,6 +102,7 @@ class KeyFolder:
             "nbf": int(now.timestamp()),
             "exp": int((now + timedelta(days=days)).timestamp()),
             "jti": secrets.token_hex(8),
+            **({QUEUES_CLAIM: sorted(queues)} if queues else {}),
         }
         key = self._key()
         return jwt.encode({"alg": "ES256", "kid": key.thumbprint()}, claims, key, ["ES256"])

@@ -18,6 +18,7 @@ from ..core.states import EventState
 from ..sql import accounting, event_ranges, job_queries
 from ..sql.event_ranges import RangeId, Told
 from .bodies import SEVERAL, WireBody, check
+from .identity import Caller
 from .pilot_reports import number
 
 #: Ranges in one answer, and in one report.
@@ -63,14 +64,16 @@ class OneRange(WireBody):
     error_diag: str | None = Field(None, alias="errorDiag")
 
 
-def hand_out(tx: sa.Connection, wanted: Wanted) -> list[dict[str, Any]]:
+def hand_out(tx: sa.Connection, wanted: Wanted, caller: Caller) -> list[dict[str, Any]]:
     """The next ranges of a job, as pilots read them; none for a job without ranges, or that no pilot has.
 
-    `startEvent` and `lastEvent` count from 1 within the file. Raises `Stale`.
+    `startEvent` and `lastEvent` count from 1 within the file. Raises `Stale`, and `NotAllowed` if the pilot's token is
+    for other queues.
     """
     job = event_ranges.hold_job(tx, wanted.job_id)
     if job is None:
         return []
+    caller.must_serve(job.queue, f"job {job.pandaid}")
     if wanted.attempt_nr is not None and wanted.attempt_nr != job.attempt_nr:
         raise Stale(f"job {job.pandaid} is at attempt {job.attempt_nr}, this is about attempt {wanted.attempt_nr}")
     rows = event_ranges.hand_out(tx, job.pandaid, limit=wanted.n_ranges, in_hand=wanted.in_hand)
@@ -87,10 +90,11 @@ def hand_out(tx: sa.Connection, wanted: Wanted) -> list[dict[str, Any]]:
     ]
 
 
-def take_reports(tx: sa.Connection, reported: Sequence[Mapping[str, Any]]) -> list[bool]:
+def take_reports(tx: sa.Connection, reported: Sequence[Mapping[str, Any]], caller: Caller) -> list[bool]:
     """Let what is told of ranges take effect; says of each whether it does, or did before.
 
-    Raises `Invalid` with all faults, before anything changes: a range is finished only with all that it must have made.
+    Raises before anything changes: `Invalid` with all faults, as a range is finished only with all that it must have
+    made, and `NotAllowed` if the pilot's token is for other queues.
     """
     archived = [at for at, one in enumerate(reported) if "zipFile" in one]
     if archived:
@@ -102,8 +106,10 @@ def take_reports(tx: sa.Connection, reported: Sequence[Mapping[str, Any]]) -> li
     told = [check(OneRange, dict(one)) for one in reported]
     names = [RangeId.parse(one.name) for one in told]
     wanted = sorted({name.pandaid for name in names if name is not None})
-    held = [pandaid for pandaid in wanted if event_ranges.hold_job(tx, pandaid) is not None]
-    planned = _planned(tx, held)
+    held = [job for pandaid in wanted if (job := event_ranges.hold_job(tx, pandaid)) is not None]
+    for job in held:
+        caller.must_serve(job.queue, f"job {job.pandaid}")
+    planned = _planned(tx, [job.pandaid for job in held])
     known = [
         (at, one, name)
         for at, (one, name) in enumerate(zip(told, names, strict=True))

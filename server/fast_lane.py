@@ -19,7 +19,9 @@ import sqlalchemy as sa
 from ..core.errors import BambooError
 from ..sql import job_queries, steps
 from ..sql.steps import Step
-from .api.pilot import told
+from .api.pilot import told, update_job
+from .auth.access import access_of
+from .auth.caller import Caller
 from .auth.door import Door, bearer
 from .bodies import arguments_in, check_arguments
 from .context import Context
@@ -31,6 +33,7 @@ from .pilot_reports import PilotReport
 log = logging.getLogger(__name__)
 
 METHOD, PATH = "POST", "/api/v1/pilot/update_job"
+_ACCESS = access_of(update_job, {})
 #: Larger ones are out of the ordinary.
 MAX_BYTES = 1 << 16
 
@@ -51,6 +54,15 @@ class Stepping:
 
     step: Step
     answer: bytes
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A report of a known pilot, with the name of the request."""
+
+    caller: Caller
+    report: PilotReport
+    request_id: str
 
 
 class FastLane:
@@ -85,45 +97,47 @@ class FastLane:
         mine = [first[one.step.held.pandaid] is one.step and one.step.held.pandaid in moved for one in stepping]
         return [one.answer if is_taken else None for one, is_taken in zip(stepping, mine, strict=True)]
 
-    def _reports(self, sent: Sequence[Sent]) -> dict[int, tuple[PilotReport, str]]:
-        """The reports of known pilots, with the names of the requests, by their places; one of each job."""
+    def _reports(self, sent: Sequence[Sent]) -> dict[int, _Known]:
+        """The reports of known pilots by their places; one of each job."""
         now = self._context.now()
         senders = {(one.authorization, one.origin) for one in sent}
-        pilots = {sender for sender in senders if self._is_known_pilot(*sender, now)}
-        found: dict[int, tuple[int, PilotReport, str]] = {}
+        pilots = {sender: self._known_pilot(*sender, now) for sender in senders}
+        found: dict[int, tuple[int, _Known]] = {}
         for place, one in enumerate(sent):
-            report = _report(one.body) if (one.authorization, one.origin) in pilots else None
-            if report is not None and report.job_id not in found:
-                found[report.job_id] = (place, report, one.request_id)
-        return {place: (report, name) for place, report, name in found.values()}
+            caller = pilots[one.authorization, one.origin]
+            report = None if caller is None else _report(one.body)
+            if caller is not None and report is not None and report.job_id not in found:
+                found[report.job_id] = (place, _Known(caller, report, one.request_id))
+        return dict(found.values())
 
-    def _is_known_pilot(self, authorization: str, origin: str, now: datetime) -> bool:
+    def _known_pilot(self, authorization: str, origin: str, now: datetime) -> Caller | None:
         door = self._door
         if door.keys is None:
-            return False
+            return None
         try:
             caller = door.memory.find(bearer(authorization), origin, door.keys, now)
         except BambooError:
-            return False
-        return caller is not None and caller.is_pilot
+            return None
+        return caller if caller is not None and _ACCESS.admits(caller) else None
 
-    def _judged(self, reports: Mapping[int, tuple[PilotReport, str]]) -> dict[int, bytes | Stepping]:
+    def _judged(self, reports: Mapping[int, _Known]) -> dict[int, bytes | Stepping]:
         if not reports:
             return {}
         now, section = self._context.now(), self._context.settings.server
         with self._context.looking() as tx:
-            jobs = job_queries.look_for_reports(tx, [report.job_id for report, _ in reports.values()])
+            jobs = job_queries.look_for_reports(tx, [known.report.job_id for known in reports.values()])
         judged: dict[int, bytes | Stepping] = {}
-        for place, (report, name) in reports.items():
+        for place, known in reports.items():
+            report = known.report
             job: Any = jobs.get(report.job_id)
-            if job is None:
+            if job is None or not known.caller.serves(job.queue):
                 continue
             seconds = lease_seconds(section, report.pilot_id)
             collected = self._context.heartbeats.take(job, report, lease_seconds=seconds, now=now)
             if collected is not None:
                 judged[place] = _body(collected)
                 continue
-            step = step_of(job, report, lease_seconds=seconds, now=now, request_id=name)
+            step = step_of(job, report, lease_seconds=seconds, now=now, request_id=known.request_id)
             if step is not None:
                 judged[place] = Stepping(step, _body(accepted_by(job, report, seconds)))
         return judged

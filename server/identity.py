@@ -8,10 +8,9 @@ from flask import Flask, current_app, g, request
 
 from ..core.clock import Clock
 from ..core.settings import ServerSection
+from .auth.access import Need, access_to, must_all_be_declared
 from .auth.caller import Caller
 from .auth.door import Door
-from .auth.errors import NotAdmitted
-from .auth.places import Need, need_of
 from .context import context
 
 __all__ = ["Caller", "admit", "caller", "door_of", "install"]
@@ -20,21 +19,20 @@ _DOOR = "bamboo_door"
 
 
 def install(app: Flask, section: ServerSection, clock: Clock) -> None:
-    """Put the door before all routes of an application; raises `BadSettings`."""
+    """Put the door before all routes of an application.
+
+    Raises `BadSettings`, and `RuntimeError` for a route that does not declare who may come.
+    """
+    must_all_be_declared(app)
     app.extensions[_DOOR] = Door.build(section, clock)
     app.before_request(admit)
 
 
 def admit() -> None:
     """Let the request pass if its caller may come to its address; raises `NotProven` and `NotAdmitted`."""
-    need = need_of(request.path)
-    if need is Need.NOBODY:
-        return
-    found = caller()
-    if need is Need.PILOT and not found.is_pilot:
-        raise NotAdmitted(f"{found.user_name} is no pilot", hint="use a token whose groups give the role pilot")
-    if need is Need.USER and not found.is_user:
-        raise NotAdmitted(f"{found.user_name} is a pilot and no user", hint="use a token of yours")
+    access = access_to(current_app, request)
+    if access.need is not Need.NOBODY:
+        access.must_admit(caller())
 
 
 def door_of(app: Flask) -> Door:

@@ -21,7 +21,7 @@ def kill(tx: sa.Connection, job_id: int, *, caller: Caller, now: datetime) -> bo
     """Cancel a job that no pilot has, or have its pilot end it; False for one that is over or not the caller's."""
     try:
         job = jobs_sql.get_job(tx, job_id, lock=True)
-        caller.must_own(f"job {job_id}", job.user_name)
+        caller.must_own(f"job {job_id}", job.user_name, job.vo)
     except (NotFound, NotAllowed):
         return False
     if job.status in LEASED:
@@ -51,7 +51,7 @@ def send(tx: sa.Connection, job_id: int, command: str, *, caller: Caller, now: d
 
 def _order(tx: sa.Connection, job_id: int, order: str, *, caller: Caller, now: datetime) -> Any:
     job = jobs_sql.get_job(tx, job_id, lock=True)
-    caller.must_own(f"job {job_id}", job.user_name)
+    caller.must_own(f"job {job_id}", job.user_name, job.vo)
     if job.status not in LEASED:
         raise BadState(f"job {job_id} is {job.status}: no pilot has it", hint="possible while it runs")
     if job.command_to_pilot == pilot_orders.KILL:

@@ -14,6 +14,7 @@ from ..sql import claims, job_queries, queues
 from ..sql import jobs as jobs_sql
 from .bodies import WireBody
 from .context import context, request_id
+from .identity import caller
 from .job_wire import Terms, job_dictionary
 from .pilot_reports import number
 
@@ -81,10 +82,12 @@ def hand_out(
     """The definitions of the jobs that a pilot gets now; none when there is no work.
 
     The repetition of a request that is named by a key gets the jobs that it had taken. `transform_url` is where the
-    pilot gets our transformations, if it may not get them from here. Raises `Invalid`, and `NotFound` for the queue.
+    pilot gets our transformations, if it may not get them from here. Raises `Invalid`, `NotAllowed` if the
+    pilot's token is for other queues, and `NotFound` for the queue.
     """
     if not wanted.queue:
         raise Invalid("a request for work", [Fault("computing_element", "missing", "name the queue")])
+    caller().must_serve(wanted.queue, "the work that is asked for")
     now, server = context().now(), context().settings.server
     until = now + timedelta(seconds=server.sent_seconds)
     is_known = context().sightings.note(context().engine, wanted.queue, now)

@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ..core.errors import Fault, NeedsRole
+from .auth.caller import how_to_get
 from .identity import Caller
 
-HOW_TO_GET_ROLE = (
-    "the role production comes with a group of the token: ask whoever issues tokens; on your own machine "
-    "`bamboo client token --role production` makes one"
-)
+HOW_TO_GET_ROLE = how_to_get("production")
 #: What is below `user.alice`; PanDA's older names of groups have two digits, `group10.higgs`.
 _TAKEN = re.compile(r"(?P<kind>user|group(?:\d\d)?)\.(?P<rest>[^.]+\..*)")
 

@@ -88,7 +88,7 @@ def give(
     """
     verb, given = VERBS[verb_name], dict(parameters or {})
     task = tasks_sql.get_task(tx, jeditaskid, lock=True)
-    caller.must_own(f"task {jeditaskid}", task.user_name)
+    caller.must_own(f"task {jeditaskid}", task.user_name, task.vo)
     if TaskState(task.status) not in verb.states:
         allowed = ", ".join(sorted(verb.states))
         raise BadState(

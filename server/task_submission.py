@@ -143,7 +143,7 @@ def _run_again(
     tx: sa.Connection, task: sa.Row[Any], submission: Submission, *, now: datetime, request_id: str
 ) -> Entered:
     """Queue the command that runs a task again with its old and new input, and with what the submission changes."""
-    submission.caller.must_own(f"task {task.jeditaskid}", task.user_name)
+    submission.caller.must_own(f"task {task.jeditaskid}", task.user_name, submission.parameters.vo)
     stored = tasks_sql.get_parameters(tx, task.jeditaskid)
     new = {
         key: value

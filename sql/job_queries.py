@@ -27,7 +27,7 @@ from .tables import (
 )
 from .views import all_jobs
 
-_REPORTED_NAMES = "pandaid jeditaskid attempt_nr status reported_status command_to_pilot pilot_id lease_until"
+_REPORTED_NAMES = "pandaid jeditaskid attempt_nr status reported_status command_to_pilot pilot_id lease_until queue"
 REPORTED_COLUMNS = tuple(_REPORTED_NAMES.split())
 #: The busiest statement of the server: it reads no more than a report needs.
 _WANTED = sa.select(*(jobs.c[name] for name in REPORTED_COLUMNS)).prefix_with("/* jobs.report */")

@@ -39,8 +39,9 @@ def env(state: Path) -> None:
 @state_option
 @click.option("--user", default=local_name, show_default="your login", help="Whose token; also the user's name.")
 @click.option("--role", "roles", multiple=True, type=click.Choice(ROLES), default=("user",), show_default=True)
+@click.option("--queue", "queues", multiple=True, metavar="NAME", help="A pilot's token for this queue only.")
 @click.option("--days", default=float(USER_DAYS), show_default=True, type=click.FloatRange(0, 3650), help="Its life.")
-def token(state: Path, user: str, roles: tuple[str, ...], days: float) -> None:
+def token(state: Path, user: str, roles: tuple[str, ...], queues: tuple[str, ...], days: float) -> None:
     """Issue a token, signed by the system's key, and print it. Whoever has it is that user."""
     folder = key_folder(StateFolder(state.resolve()))
-    click.echo(folder.issue(user, roles, now=utc_now(), days=days))
+    click.echo(folder.issue(user, roles, now=utc_now(), days=days, queues=queues))

@@ -8,6 +8,7 @@ from pathlib import Path
 from flask import Blueprint, Response
 
 from ...core.errors import NotFound, Unavailable
+from ..auth.access import NOBODY, open_to
 from ..context import context
 from ..envelope import as_json
 
@@ -19,6 +20,7 @@ SUFFIX = "_auth_config.json"
 
 
 @routes.get("/auth/<vo>_auth_config.json")
+@open_to(NOBODY)
 def auth_config(vo: str) -> Response:
     """The OIDC client of a VO. Its `client_secret` is known to all its clients, and no secret."""
     folder = context().settings.server.auth_config

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from ...core.errors import BadState, Duplicate, Fault, Invalid, NotFound, TooLarge
 from ...sql import secrets
+from ..auth.access import OWN, PILOT, open_to
 from ..bodies import WireBody, read_body
 from ..context import context
 from ..envelope import said, succeeded
@@ -36,6 +37,7 @@ class OneSecret(WireBody):
 
 
 @routes.post("/set_user_secrets")
+@open_to(OWN)
 def set_user_secrets() -> Response:
     """Set a secret of the caller; without a value, forget it; without a key either, forget all."""
     asked = read_body(OneSecret)
@@ -43,6 +45,7 @@ def set_user_secrets() -> Response:
 
 
 @routes.route("/get_user_secrets", methods=["GET", "POST"])
+@open_to(OWN)
 def get_user_secrets() -> Response:
     """The caller's secrets, as JSON text of an object; some clients send this query as an empty POST."""
     return succeeded(secrets_text(caller().user_name))
@@ -52,6 +55,7 @@ def get_user_secrets() -> Response:
 @routes.get("/get_proxy")
 @routes.get("/get_token_key")
 @routes.get("/get_key_pair")
+@open_to(PILOT)
 def refuse_credentials() -> Response:
     """Refuse what pilots and Harvester fetch to act at a site: whoever runs them there gives them their own."""
     hint = "give pilots their token in PANDA_AUTH_TOKEN, and keys of storages where they run"

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ...core.errors import Fault, Invalid
 from ...sql import catalogue
+from ..auth.access import OF_DATASET, USER, open_to
 from ..bodies import Body, Query, read_body, read_query
 from ..context import context
 from ..envelope import succeeded
@@ -53,6 +54,7 @@ class FileListing(Query):
 
 
 @routes.post("/add_files")
+@open_to(OF_DATASET)
 def add_files() -> Response:
     """Register files in one's own dataset; those that it has already, by their `lfn`, are left as they are.
 
@@ -86,6 +88,7 @@ def add_files() -> Response:
 
 
 @routes.get("/list")
+@open_to(USER)
 def list_datasets() -> Response:
     """Datasets in the order of their names, a page at a time."""
     asked = read_query(Listing)
@@ -107,6 +110,7 @@ def list_datasets() -> Response:
 
 
 @routes.get("/get_files")
+@open_to(USER)
 def get_files() -> Response:
     """The files of a dataset in the order of their names, a page at a time."""
     asked = read_query(FileListing)

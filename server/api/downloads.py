@@ -12,6 +12,7 @@ from flask import Blueprint, Response, send_file
 
 from ...core.errors import NotFound
 from ...sql import queues, sandboxes
+from ..auth.access import NOBODY, open_to
 from ..context import context
 from ..envelope import as_json
 from ..job_wire import TRANSFORMS
@@ -23,6 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 
 
 @routes.get("/cache/schedconfig/<queue>.all.json")
+@open_to(NOBODY)
 def queue_document(queue: str) -> Response:
     """The queue as pilots read it."""
     with context().reading() as tx:
@@ -30,6 +32,7 @@ def queue_document(queue: str) -> Response:
 
 
 @routes.get("/cache/schedconfig/pandaqueues.json")
+@open_to(NOBODY)
 def queue_documents() -> Response:
     """All queues by name: what pilots look up as a map."""
     with context().reading() as tx:
@@ -37,6 +40,7 @@ def queue_documents() -> Response:
 
 
 @routes.get("/cache/ddmendpoints.json")
+@open_to(NOBODY)
 def storage_documents() -> Response:
     """All storages by name."""
     with context().reading() as tx:
@@ -44,6 +48,7 @@ def storage_documents() -> Response:
 
 
 @routes.get("/cache/<name>")
+@open_to(NOBODY)
 def sandbox(name: str) -> Response:
     """A sandbox, byte by byte as it came: with no Content-Encoding, or clients would unpack it on the way."""
     if not _NAME.fullmatch(name):
@@ -61,6 +66,7 @@ def sandbox(name: str) -> Response:
 
 
 @routes.get("/trf/user/<name>")
+@open_to(NOBODY)
 def transformation(name: str) -> Response:
     """A transformation of ours, by its name on the wire."""
     if name not in TRANSFORMS:

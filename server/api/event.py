@@ -12,10 +12,12 @@ from pydantic import Field
 
 from ...sql import event_ranges
 from .. import event_reports
+from ..auth.access import ANYONE, HOLDER, open_to
 from ..bodies import Query, read_body, read_query
 from ..context import context
 from ..envelope import succeeded
 from ..event_reports import Ranges, Reported, Wanted
+from ..identity import caller
 from ..pilot_orders import NOTHING, for_pilot
 
 routes = Blueprint("event", __name__)
@@ -30,6 +32,7 @@ class OfJob(Query):
 
 
 @routes.post("/acquire_event_ranges")
+@open_to(HOLDER)
 def acquire_event_ranges() -> Response:
     """Hand out the next ranges of a job."""
     return succeeded(acquire(read_body(Wanted)))
@@ -38,10 +41,11 @@ def acquire_event_ranges() -> Response:
 def acquire(wanted: Wanted) -> dict[str, Any]:
     """The answer to a pilot that asks for ranges."""
     with context().writing() as tx:
-        return {"StatusCode": 0, "eventRanges": event_reports.hand_out(tx, wanted)}
+        return {"StatusCode": 0, "eventRanges": event_reports.hand_out(tx, wanted, caller())}
 
 
 @routes.post("/update_event_ranges")
+@open_to(HOLDER)
 def update_event_ranges() -> Response:
     """Take what is told of ranges; each that does not count, being another's by now, is answered with false."""
     return succeeded(update(read_body(Reported)))
@@ -50,13 +54,14 @@ def update_event_ranges() -> Response:
 def update(told: Reported) -> dict[str, Any]:
     """The answer to a report on ranges; `Command` has the orders that wait for the pilots of their jobs."""
     with context().writing() as tx:
-        answers = event_reports.take_reports(tx, told.event_ranges)
+        answers = event_reports.take_reports(tx, told.event_ranges, caller())
         orders = event_reports.orders(tx, told.event_ranges)
     commands = {pandaid: for_pilot(order, None) for pandaid, order in orders.items()}
     return {"StatusCode": 0, "Returns": answers, "Command": {k: v for k, v in commands.items() if v != NOTHING}}
 
 
 @routes.get("/get_event_range_statuses")
+@open_to(ANYONE)
 def get_event_range_statuses() -> Response:
     """The ranges of the jobs asked for, with their states."""
     return succeeded(statuses(read_query(Asked).job_task_ids))
@@ -71,6 +76,7 @@ def statuses(asked: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @routes.get("/get_available_event_range_count")
+@open_to(ANYONE)
 def get_available_event_range_count() -> Response:
     """How many ranges a job may still ask for."""
     with context().reading() as tx:

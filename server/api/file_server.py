@@ -14,6 +14,7 @@ from ...core.errors import Duplicate, Fault, Invalid, TooLarge
 from ...core.settings import ServerSection
 from ...sql import job_queries, sandboxes
 from ...sql import tasks as tasks_sql
+from ..auth.access import OF_TASK, OWN, open_to
 from ..bodies import WireBody, read_body
 from ..context import context
 from ..envelope import said, succeeded
@@ -46,6 +47,7 @@ class Recovery(WireBody):
 
 
 @routes.post("/validate_cache_file")
+@open_to(OWN)
 def validate_cache_file() -> Response:
     """Whether the caller has uploaded these bytes already: `FOUND:<host>:<name>`, the host without its port."""
     return succeeded(None, find_file(read_body(Known)))
@@ -64,6 +66,7 @@ def find_file(asked: Known) -> str:
 
 
 @routes.post("/upload_cache_file")
+@open_to(OWN)
 def upload_cache_file() -> Response:
     """Take in a sandbox under its name; only the same bytes may be sent again under it."""
     return said(f"{take_file()} is stored")
@@ -86,6 +89,7 @@ def take_file() -> str:
 
 
 @routes.post("/upload_file_recovery_request")
+@open_to(OF_TASK)
 def upload_file_recovery_request() -> Response:
     """Say which output files of a task are lost. Making them again is refused: submit their inputs as a new task."""
     body = read_body(Recovery)
@@ -96,7 +100,8 @@ def recover(body: Recovery) -> str:
     """What is lost of a task's outputs, as a sentence. Raises `NotFound`, `NotAllowed` and `NotYet`."""
     user, task_id = caller(), body.task_id
     with context().reading() as tx:
-        user.must_own(f"task {task_id}", tasks_sql.get_task(tx, task_id).user_name)
+        task = tasks_sql.get_task(tx, task_id)
+        user.must_own(f"task {task_id}", task.user_name, task.vo)
         lost = job_queries.lost_outputs(tx, task_id, limit=MAX_LOST)
     if not lost:
         return f"no output file of task {task_id} is lost"

@@ -11,6 +11,7 @@ from ...core.errors import BadState
 from ...core.states import JobState
 from ...sql import job_queries, tasks
 from .. import job_commands, task_details
+from ..auth.access import ANYONE, OF_JOB, USER, open_to
 from ..bodies import SEVERAL, Query, WireBody, read_body, read_query
 from ..context import context
 from ..envelope import said, succeeded
@@ -67,6 +68,7 @@ class Command(WireBody):
 
 
 @routes.get("/list")
+@open_to(USER)
 def list_jobs() -> Response:
     """Jobs in the order of their ids, a page at a time; those of a task that there is not are an error."""
     asked = read_query(Listing)
@@ -78,6 +80,7 @@ def list_jobs() -> Response:
 
 
 @routes.get("/why")
+@open_to(OF_JOB)
 def why() -> Response:
     """Why a job is where it is, asked of those who decide: for its owner and whoever stands above owners."""
     from ..why.job import why_job  # brokers and all: loaded when somebody asks
@@ -91,18 +94,20 @@ def why() -> Response:
 
 
 @routes.get("/get_detailed_info")
+@open_to(USER)
 def get_detailed_info() -> Response:
-    """A job with its files, its history, and the last output that its pilot has shown."""
+    """A job with its files and its history, and for its owner the last output that its pilot has shown."""
     job_id = read_query(OneJob).job_id
     with context().reading() as tx:
         job = job_queries.find_job(tx, job_id)
         report = job_queries.report_of(tx, job_id)
+        is_private = caller().may_own(job.user_name, job.vo)
         more = {
             "files": [file_row(file) for file in job_queries.files_of(tx, job_id)],
             "errors": job_errors(job),
             "events": [event_row(event) for event in job_queries.events_of(tx, job_id)],
             "parameters": job_queries.parameters_of(tx, [job_id]).get(job_id, ""),
-            "stdoutTail": report.stdout_tail if report else None,
+            "stdoutTail": report.stdout_tail if report and is_private else None,
             "jobMetrics": report.job_metrics if report else None,
             "pilotTiming": report.pilot_timing if report else None,
             "pilotLog": report.pilot_log if report else None,
@@ -111,12 +116,14 @@ def get_detailed_info() -> Response:
 
 
 @routes.post("/get_description")
+@open_to(USER)
 def get_description() -> Response:
     """Jobs that are not archived, in the order asked for, null for one that there is not."""
     return succeeded(descriptions(read_body(SomeJobs).job_ids, with_archive=False))
 
 
 @routes.post("/get_description_incl_archive")
+@open_to(USER)
 def get_description_incl_archive() -> Response:
     """The same, with those of the archive."""
     return succeeded(descriptions(read_body(SomeJobs).job_ids, with_archive=True))
@@ -131,6 +138,7 @@ def descriptions(job_ids: list[int], *, with_archive: bool) -> list[dict[str, An
 
 
 @routes.get("/get_status")
+@open_to(ANYONE)
 def get_status() -> Response:
     """The state of jobs, and the command that waits for their pilots, in the order asked for."""
     ids = read_query(Asked).job_ids
@@ -141,6 +149,7 @@ def get_status() -> Response:
 
 
 @routes.get("/get_metadata_for_analysis_jobs")
+@open_to(USER)
 def get_metadata_for_analysis_jobs() -> Response:
     """What the payloads of a task have left as metadata, by job id."""
     return succeeded(metadata_of(read_query(OneTask).task_id))
@@ -153,6 +162,7 @@ def metadata_of(task_id: int) -> dict[str, Any]:
 
 
 @routes.post("/kill")
+@open_to(OF_JOB)
 def kill() -> Response:
     """Kill jobs of the caller; for each whether it could be done."""
     return succeeded(kill_jobs(read_body(SomeJobs).job_ids))
@@ -169,12 +179,14 @@ def kill_jobs(job_ids: list[int]) -> list[bool]:
 
 
 @routes.post("/submit")
+@open_to(USER)
 def submit() -> Response:
     """Refuse jobs without a task."""
     raise NotYet("jobs cannot be submitted alone", hint="submit a task: its jobs are made, retried and merged for you")
 
 
 @routes.post("/set_debug_mode")
+@open_to(OF_JOB)
 def set_debug_mode() -> Response:
     """Have the pilot of a running job report often and show the job's output, or end that."""
     body = read_body(DebugMode)
@@ -189,6 +201,7 @@ def debug(job_id: int, mode: bool) -> str:
 
 
 @routes.post("/send_command")
+@open_to(OF_JOB)
 def send_command() -> Response:
     """Have the pilot of a running job run tail, ls or ps beside it; get_stdout then has what they print."""
     body = read_body(Command)
@@ -198,12 +211,13 @@ def send_command() -> Response:
 
 
 @routes.get("/get_stdout")
+@open_to(OF_JOB)
 def get_stdout() -> Response:
     """The last output that the pilot of a job has shown, to the job's owner."""
     job_id, user = read_query(OneJob).job_id, caller()
     with context().reading() as tx:
         job = job_queries.find_job(tx, job_id)
-        user.must_own(f"job {job_id}", job.user_name)
+        user.must_own(f"job {job_id}", job.user_name, job.vo)
         report = job_queries.report_of(tx, job_id)
     if report is None or not report.stdout_tail:
         raise BadState(f"the pilot of job {job_id} has shown no output", hint="switch its debug mode on, and wait")

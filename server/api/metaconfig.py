@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ...sql import queues
+from ..auth.access import ANYONE, open_to
 from ..context import context
 from ..envelope import succeeded
 
@@ -14,6 +15,7 @@ routes = Blueprint("metaconfig", __name__)
 
 
 @routes.get("/get_resource_types")
+@open_to(ANYONE)
 def get_resource_types() -> Response:
     """The kinds of jobs by cores and memory."""
     return succeeded(resource_types())

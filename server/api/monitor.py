@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ...sql import job_queries, task_queries
 from .. import task_rows
+from ..auth.access import NOBODY, open_to
 from ..bodies import Query, read_query
 from ..context import context
 from ..envelope import as_json
@@ -46,6 +47,7 @@ class Jobs(Query):
 
 
 @routes.get("/tasks/")
+@open_to(NOBODY)
 def tasks() -> Response:
     """Tasks of everybody, the newest first, with their inputs in `dsinfo`."""
     asked = read_query(Tasks)
@@ -59,6 +61,7 @@ def tasks() -> Response:
 
 
 @routes.get("/jobs/")
+@open_to(NOBODY)
 def jobs() -> Response:
     """The jobs of a task."""
     asked = read_query(Jobs)

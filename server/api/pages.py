@@ -10,6 +10,7 @@ from flask import Blueprint, Response, render_template
 from ... import __version__
 from ...core.states import TASKS
 from ...sql import counts, migrate, queues, task_queries
+from ..auth.access import NOBODY, open_to
 from ..context import context
 from ..envelope import as_json
 from ..errors import RETRY_AFTER_SECONDS
@@ -18,12 +19,14 @@ routes = Blueprint("pages", __name__)
 
 
 @routes.get("/livez")
+@open_to(NOBODY)
 def livez() -> Response:
     """This process runs."""
     return as_json({"status": "alive"})
 
 
 @routes.get("/readyz")
+@open_to(NOBODY)
 def readyz() -> Response:
     """Whether this process can work; if not, 503 and what is missing."""
     problems = [*_database_problems(), *_cache_problems()]
@@ -34,6 +37,7 @@ def readyz() -> Response:
 
 
 @routes.get("/")
+@open_to(NOBODY)
 def status() -> Response:
     """Tasks and jobs by their states, for people."""
     now = context().now()

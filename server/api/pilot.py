@@ -12,10 +12,12 @@ from pydantic import ConfigDict, Field
 
 from ...core.errors import BambooError, Fault, Invalid, Stale
 from ...sql import job_queries, workers
+from ..auth.access import FOR_QUEUE, HOLDER, PILOT, open_to
 from ..bodies import SEVERAL, Query, WireBody, check, read_body, read_query
 from ..context import context, request_id
 from ..envelope import as_json, succeeded, success
 from ..errors import answer
+from ..identity import caller
 from ..job_handout import WorkWanted, hand_out
 from ..job_updates import take_report
 from ..pilot_orders import KILL, NOTHING, Accepted, lease_seconds
@@ -60,6 +62,7 @@ class NodeTold(WireBody):
 
 
 @routes.errorhandler(BambooError)
+@open_to(PILOT)
 def _refuse(error: BambooError) -> Response:
     """Pilots look for a code and a command in `data`, and one generation of them beside it (pilot protocol 11)."""
     told = refusal(error)
@@ -73,6 +76,7 @@ def refusal(error: BambooError) -> dict[str, Any]:
 
 
 @routes.post("/acquire_jobs")
+@open_to(FOR_QUEUE)
 def acquire_jobs() -> Response:
     """Hand out jobs; the repetition of a request whose answer was lost gets the same ones."""
     wanted = read_body(WorkWanted)
@@ -84,6 +88,7 @@ def acquire_jobs() -> Response:
 
 
 @routes.post("/update_job")
+@open_to(HOLDER)
 def update_job() -> Response:
     """Take a report on a job, renew its lease, and hand over the command that waits for the pilot."""
     return as_json(told(take(read_body(PilotReport))))
@@ -103,6 +108,8 @@ def take(report: PilotReport, *, by_harvester: bool = False) -> Accepted:
     seconds = server.patience_seconds if by_harvester else lease_seconds(server, report.pilot_id)
     with context().looking() as tx:
         job = job_queries.look_for_report(tx, report.job_id)
+    if job is not None:
+        caller().must_serve(job.queue, f"job {job.pandaid}")
     how: dict[str, Any] = {"lease_seconds": seconds, "now": now, "request_id": request_id()}
     if job is not None and not report.meta_data:
         collected = context().heartbeats.take(job, report, lease_seconds=seconds, now=now)
@@ -111,10 +118,13 @@ def take(report: PilotReport, *, by_harvester: bool = False) -> Accepted:
         with suppress(Stale), context().single() as tx:
             return take_report(tx, job, report, **how)
     with context().writing() as tx:  # refused, or somebody was quicker: what counts is seen under a lock
-        return take_report(tx, job_queries.lock_for_report(tx, report.job_id), report, **how)
+        job = job_queries.lock_for_report(tx, report.job_id)
+        caller().must_serve(job.queue, f"job {job.pandaid}")
+        return take_report(tx, job, report, **how)
 
 
 @routes.post("/update_jobs_bulk")
+@open_to(HOLDER)
 def update_jobs_bulk() -> Response:
     """Take reports on many jobs; each has its own answer, and a refused one stops no other (harvester protocol 5)."""
     body = read_body(Reports)
@@ -133,6 +143,7 @@ def _one_of_many(given: dict[str, Any]) -> dict[str, Any]:
 
 
 @routes.get("/get_job_status")
+@open_to(PILOT)
 def get_job_status() -> Response:
     """The state and attempt of jobs; of an unknown one `not found` and 0."""
     ids = read_query(JobIds).job_ids
@@ -143,6 +154,7 @@ def get_job_status() -> Response:
 
 
 @routes.post("/update_worker_status")
+@open_to(PILOT)
 def update_worker_status() -> Response:
     """Note that the pilot of a worker has started or finished."""
     tell_worker(read_body(WorkerTold))
@@ -159,12 +171,14 @@ def tell_worker(told: WorkerTold) -> None:
 
 
 @routes.post("/update_worker_node")
+@open_to(PILOT)
 def update_worker_node() -> Response:
     """Write what a pilot tells of its machine into the log; nothing here decides by it."""
     return _tell_node("worker_node")
 
 
 @routes.post("/update_worker_node_gpu")
+@open_to(PILOT)
 def update_worker_node_gpu() -> Response:
     """Write what a pilot tells of a graphics processor into the log."""
     return _tell_node("worker_node_gpu")

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ...sql import counts, queue_history, queues
 from ...sql.queue_values import Layers
+from ..auth.access import ADMIN, USER, open_to
 from ..bodies import SEVERAL, Body, Query, read_body, read_query
 from ..context import context
 from ..envelope import said, succeeded
@@ -42,6 +43,7 @@ class Removal(Body):
 
 
 @routes.get("/list")
+@open_to(USER)
 def list_queues() -> Response:
     """All queues, with how many jobs each has in which state, and when these were counted if it was not just now."""
     now = context().now()
@@ -53,6 +55,7 @@ def list_queues() -> Response:
 
 
 @routes.get("/get")
+@open_to(USER)
 def get_queue() -> Response:
     """One queue; `origins` says for each key where its value is from."""
     name = read_query(OneQueue).queue
@@ -65,19 +68,19 @@ def get_queue() -> Response:
 
 
 @routes.get("/why")
+@open_to(ADMIN)
 def why() -> Response:
     """Why a queue gets the work that it gets, or none: for administrators, as it tells of everybody's tasks."""
     from ..why.queue import why_queue  # brokers and all: loaded when somebody asks
 
     asked = read_query(AskedWhy)
-    if not caller().is_local:
-        caller().must_have("admin", "asking why about a queue")
     plugins, now = context().plugins(), context().now()
     with context().reading() as tx:
         return succeeded(why_queue(tx, plugins, asked.queue, asked.changes, now=now).row())
 
 
 @routes.get("/history")
+@open_to(USER)
 def get_history() -> Response:
     """The last changes of a queue, newest first."""
     asked = read_query(Past)
@@ -90,10 +93,10 @@ def get_history() -> Response:
 
 
 @routes.post("/set")
+@open_to(ADMIN)
 def set_queue() -> Response:
     """Enter a queue, set some of its attributes by hand, or give back what was set by hand."""
     body = read_body(Change)
-    caller().must_administer("queues")
     now, actor = context().now(), caller().user_name
     with context().writing() as tx:
         is_new = queues.set_queue(tx, body.queue, body.attributes, now=now, actor=actor, unset=body.unset)
@@ -104,10 +107,10 @@ def set_queue() -> Response:
 
 
 @routes.post("/remove")
+@open_to(ADMIN)
 def remove_queue() -> Response:
     """Remove a queue without jobs that no document has."""
     name = read_body(Removal).queue
-    caller().must_administer("queues")
     with context().writing() as tx:
         queues.remove_queue(tx, name, now=context().now(), actor=caller().user_name)
     return said(f"queue {name} is removed")

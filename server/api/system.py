@@ -1,22 +1,36 @@
-"""/api/v1/system/: whether the service answers, and what it is."""
+"""/api/v1/system/: whether the service answers, what it is, and what it takes its callers for."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, current_app, request
 
 from ... import __version__
+from ..auth.access import ANYONE, NOBODY, open_to
+from ..auth.whoami import description
+from ..context import context
 from ..envelope import succeeded
+from ..identity import caller, door_of
 
 routes = Blueprint("system", __name__)
 
 
 @routes.get("/is_alive")
+@open_to(NOBODY)
 def is_alive() -> Response:
     """This process answers; whether it can work is what /readyz tells."""
     return succeeded({"version": __version__}, "alive")
 
 
+@routes.get("/whoami")
+@open_to(ANYONE)
+def whoami() -> Response:
+    """Whom the server takes the caller for, by which rules, and what other roles would need."""
+    door, user = door_of(current_app), caller()
+    return succeeded(description(user, door.policies, door.claims(request, context().now())))
+
+
 @routes.get("/get_attributes")
+@open_to(ANYONE)
 def get_attributes() -> Response:
     """What the server sees of the request: for finding out why somebody is not who they think they are."""
     return succeeded({"environment": seen()})

@@ -14,6 +14,7 @@ from ...core.task_parameters import TaskParameters
 from ...sql import datasets, decisions, event_ranges, job_queries, notifications, task_queries
 from ...sql import tasks as tasks_sql
 from .. import task_commands, task_details, task_rows
+from ..auth.access import OF_TASK, RETRY, SUBMISSION, USER, open_to
 from ..bodies import SEVERAL, Body, Query, Structure, WireBody, read_body, read_query
 from ..context import context, request_id
 from ..envelope import said, succeeded
@@ -100,6 +101,7 @@ class IncreaseAttempts(Order):
 
 
 @routes.post("/submit")
+@open_to(SUBMISSION)
 def submit() -> Response:
     """Enter a task. Sent again with the same Idempotency-Key, it is the same task."""
     body = read_body(Submitted)
@@ -127,6 +129,7 @@ def take_in(body: Submitted, idempotency_key: str | None = None) -> Entered:
 
 
 @routes.get("/get_detailed_info")
+@open_to(USER)
 def get_detailed_info() -> Response:
     """A task with everything that explains its state."""
     task_id = read_query(OneTask).task_id
@@ -147,6 +150,7 @@ def get_detailed_info() -> Response:
 
 
 @routes.get("/why")
+@open_to(OF_TASK)
 def why() -> Response:
     """Why a task is where it is, asked of those who decide: for its owner and whoever stands above owners."""
     from ..why.task import why_task  # brokers and all: loaded when somebody asks
@@ -160,6 +164,7 @@ def why() -> Response:
 
 
 @routes.get("/get_parent_detailed_info")
+@open_to(USER)
 def get_parent_detailed_info() -> Response:
     """The parent of a task."""
     task_id = read_query(OneTask).task_id
@@ -171,6 +176,7 @@ def get_parent_detailed_info() -> Response:
 
 
 @routes.get("/get_details")
+@open_to(USER)
 def get_details() -> Response:
     """What a task reads and writes, and its jobs."""
     asked = read_query(Details)
@@ -182,6 +188,7 @@ def get_details() -> Response:
 
 
 @routes.get("/get_job_descriptions")
+@open_to(USER)
 def get_job_descriptions() -> Response:
     """The jobs of a task with all their attributes and files."""
     asked = read_query(Descriptions)
@@ -194,6 +201,7 @@ def get_job_descriptions() -> Response:
 
 
 @routes.get("/get_datasets_and_files")
+@open_to(USER)
 def get_datasets_and_files() -> Response:
     """The datasets of a task, of the kinds asked for, each with its files."""
     asked = read_query(Datasets)
@@ -203,6 +211,7 @@ def get_datasets_and_files() -> Response:
 
 
 @routes.get("/get_tasks_modified_since")
+@open_to(USER)
 def get_tasks_modified_since() -> Response:
     """The caller's tasks that changed since a moment, by their request ids."""
     asked = read_query(Modified)
@@ -214,6 +223,7 @@ def get_tasks_modified_since() -> Response:
 
 
 @routes.get("/get_tasks_detailed_info_since")
+@open_to(USER)
 def get_tasks_detailed_info_since() -> Response:
     """The caller's tasks, or those that the filters name, the newest first."""
     asked = read_query(Listing)
@@ -224,6 +234,7 @@ def get_tasks_detailed_info_since() -> Response:
 
 
 @routes.get("/get_status")
+@open_to(USER)
 def get_status() -> Response:
     """The state of a task, as a word."""
     with context().reading() as tx:
@@ -231,6 +242,7 @@ def get_status() -> Response:
 
 
 @routes.get("/get_task_parameters")
+@open_to(USER)
 def get_task_parameters() -> Response:
     """The parameters of a task as submitted, with the changes of later retries."""
     with context().reading() as tx:
@@ -238,6 +250,7 @@ def get_task_parameters() -> Response:
 
 
 @routes.get("/get_job_ids")
+@open_to(USER)
 def get_job_ids() -> Response:
     """The ids of all jobs of a task."""
     task_id = read_query(OneTask).task_id
@@ -247,6 +260,7 @@ def get_job_ids() -> Response:
 
 
 @routes.post("/finish")
+@open_to(OF_TASK)
 def finish() -> Response:
     """End a task with what it has: at once, or softly when its running jobs are over."""
     body = read_body(Finish)
@@ -254,6 +268,7 @@ def finish() -> Response:
 
 
 @routes.post("/retry")
+@open_to(RETRY)
 def retry() -> Response:
     """Try the unsuccessful inputs again. PanDA's clients read 0 as accepted, and 3 when they sent new parameters."""
     body = read_body(Retry)
@@ -264,12 +279,14 @@ def retry() -> Response:
 
 
 @routes.post("/reactivate")
+@open_to(OF_TASK)
 def reactivate() -> Response:
     """Run a task again that is over: what had failed, and what is new in its input."""
     return _commanded("reactivate", read_body(Reactivate).task_id, {"failed_too": True})
 
 
 @routes.post("/increase_attempts")
+@open_to(OF_TASK)
 def increase_attempts() -> Response:
     """Let the unfinished inputs of an active task be tried more often."""
     body = read_body(IncreaseAttempts)
@@ -313,7 +330,7 @@ def _plain_verb(verb: str) -> Callable[[], Response]:
         return _commanded(verb, read_body(Order).task_id)
 
     view.__doc__ = f"Queue the command: {task_commands.VERBS[verb].effect}."
-    return view
+    return open_to(OF_TASK)(view)
 
 
 for _verb in ("kill", "reload_input", "pause", "resume", "avalanche"):

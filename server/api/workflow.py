@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
+from ..auth.access import USER, open_to
 from ..errors import NotYet
 
 routes = Blueprint("workflow", __name__)
@@ -15,12 +16,14 @@ def refuse_workflows() -> Response:
 
 
 @routes.post("/submit_workflow_raw_request")
+@open_to(USER)
 def submit_workflow_raw_request() -> Response:
     """Refuse a workflow."""
     return refuse_workflows()
 
 
 @routes.get("/get_workflow_details")
+@open_to(USER)
 def get_workflow_details() -> Response:
     """Refuse to show a workflow."""
     return refuse_workflows()

@@ -14,11 +14,18 @@ PILOTS = frozenset({"pilot", "admin"})
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]")
 
 
+def how_to_get(role: str) -> str:
+    """What makes somebody have a role."""
+    issuing = "`bamboo client env`" if role == "user" else f"`bamboo client token --role {role}`"
+    given = f"the role {role} comes with a group of the token: ask whoever issues tokens"
+    return f"{given}; on your own machine {issuing} makes one"
+
+
 @dataclass(frozen=True)
 class Caller:
     """Who calls. Roles: `user`, `pilot`, `production` (acts on every task of the VO), `admin` (on everything).
 
-    `vo` is empty for callers who have shown no token.
+    `vo` is empty for callers who have shown no token. `queues` are those that a pilot's token is for; None for all.
     """
 
     user_name: str
@@ -27,6 +34,7 @@ class Caller:
     nickname: str = ""
     vo: str = ""
     groups: frozenset[str] = frozenset()
+    queues: frozenset[str] | None = None
 
     @property
     def nicknames(self) -> frozenset[str]:
@@ -61,14 +69,26 @@ class Caller:
     def must_own(self, what: str, owner: str, vo: str | None = None) -> None:
         """Raise `NotAllowed` unless this is the owner of a thing (of a VO), or has a role that stands above owners."""
         if not self.may_own(owner, vo):
-            raise NotAllowed(f"{what} belongs to {owner}, not to {self.user_name}", hint="ask its owner")
+            raise NotAllowed(
+                f"{what} belongs to {owner}, not to {self.user_name}",
+                hint="ask its owner, or act with the role production of its VO: `bamboo whoami --explain` says how",
+            )
 
-    def must_have(self, role: str, what: str, vo: str | None = None) -> None:
-        """Raise `NotAllowed` unless this caller has a role."""
-        if not self.has_role(role, vo):
-            raise NotAllowed(f"{what} needs the role {role}, which {self.user_name} does not have")
+    @property
+    def is_administrator(self) -> bool:
+        """Whether this is an administrator, which tokenless callers on the server's machine are."""
+        return self.is_local or "admin" in self.roles
 
-    def must_administer(self, what: str) -> None:
-        """Raise `NotAllowed` unless this is an administrator, which tokenless callers on the server's machine are."""
-        if not self.is_local and "admin" not in self.roles:
-            raise NotAllowed(f"{self.user_name} may not change {what}", hint="do it with a token of role admin")
+    def serves(self, queue: str) -> bool:
+        """Whether this caller may be a pilot of a queue, as far as the token is for certain ones."""
+        return self.queues is None or queue in self.queues
+
+    def must_serve(self, queue: str, what: str) -> None:
+        """Raise `NotAllowed` if this is a pilot whose token is for other queues than that of a thing."""
+        if not self.serves(queue):
+            theirs = ", ".join(sorted(self.queues or ()))
+            raise NotAllowed(
+                f"{what} is of queue {queue}, but the token of {self.user_name} is for {theirs} only",
+                hint=f"send a token for that queue; on your own machine "
+                f"`bamboo client token --role pilot --queue {queue}` makes one",
+            )

@@ -21,7 +21,7 @@ from ...core.addresses import is_loopback
 from ...core.clock import Clock, utc_now
 from ...core.errors import BadSettings, Fault, Invalid
 from ...core.settings import ServerSection
-from .caller import Caller
+from .caller import Caller, how_to_get
 from .errors import NotAdmitted, NotProven
 from .front_end import FrontEnds, front_end_faults, names_of, user_name_of
 from .key_copy import KeyCopy
@@ -29,7 +29,7 @@ from .keys import KeyFiles, KeySource, KeySources
 from .memory import Memory, Proof
 from .policies import Policies
 from .provider import ProviderKeys, address_faults
-from .tokens import TokenRules, key_of, verify
+from .tokens import QUEUES_CLAIM, TokenRules, key_of, verify
 
 USER_HEADER = "X-Bamboo-User"
 ANONYMOUS = "anonymous"
@@ -87,18 +87,35 @@ class Door:
         if self.trusts_this_machine and self._is_from_here(request):
             return _named(request.headers.get(USER_HEADER, ANONYMOUS))
         if token:
-            raise NotProven("tokens cannot be verified here: the server knows no keys", hint="set [server] token_keys")
+            raise NotProven(
+                "tokens cannot be verified here: the server knows no keys",
+                hint="set [server] token_keys; `bamboo up` does so",
+            )
         raise NotProven("this request shows no token", hint=HOW_TO_COME_IN)
+
+    def claims(self, request: Request, now: datetime) -> Mapping[str, Any] | None:
+        """The claims of the token that a request shows, verified anew; None without one. Raises `NotProven`."""
+        token = bearer(request.headers.get("Authorization", ""))
+        return verify(token, self.keys, self.rules, now) if token and self.keys is not None else None
 
     def _prove(self, token: str, origin: str, keys: KeySource, now: datetime) -> Caller:
         claims = verify(token, keys, self.rules, now)
-        groups = _words(claims.get("groups")) | _words(claims.get("wlcg.groups"))
         nickname = str(claims.get("preferred_username") or "")
-        found = self._member("token's groups", _user_name(claims), nickname, groups, origin)
+        found = self._member(
+            "token's groups", _user_name(claims), nickname, groups_of(claims), origin, queues=_queues(claims)
+        )
         self.memory.keep(token, origin, Proof(key_of(token, keys), claims, found))
         return found
 
-    def _member(self, what: str, user_name: str, nickname: str, groups: Collection[str], origin: str) -> Caller:
+    def _member(
+        self,
+        what: str,
+        user_name: str,
+        nickname: str,
+        groups: Collection[str],
+        origin: str,
+        queues: frozenset[str] | None = None,
+    ) -> Caller:
         """Somebody who is proven to have these groups, with the roles that the policies give them in their VO."""
         vo, asked = self._vo(origin)
         found = self.policies.memberships(vo, groups)
@@ -106,17 +123,21 @@ class Door:
             known = "gives them no role" if vo in self.policies.by_vo else "is not known here"
             raise NotAdmitted(
                 f"the {what} {_told(groups)} let nobody in: VO {vo!r} {known}",
-                hint="check the VO (Origin, PANDA_AUTH_VO), or have the group entered in [server] auth_policies",
+                hint="check the VO (`export PANDA_AUTH_VO=…`), or have the group entered in [server] auth_policies",
             )
         roles = frozenset(membership.role for membership in found)
         if asked and asked not in roles:
-            raise NotAdmitted(f"role {asked!r} of VO {vo!r} was asked for, but there is only {_told(roles)}")
+            raise NotAdmitted(
+                f"role {asked!r} of VO {vo!r} was asked for, but there is only {_told(roles)}",
+                hint=f"leave it out (`export PANDA_AUTH_VO={vo}`), or get it: {how_to_get(asked[:64])}",
+            )
         return Caller(
             user_name,
             frozenset({asked}) if asked else roles,
             nickname=nickname,
             vo=vo,
             groups=frozenset(membership.group for membership in found),
+            queues=queues,
         )
 
     def _vo(self, origin: str) -> tuple[str, str]:
@@ -124,7 +145,7 @@ class Door:
             return self.policies.split_origin(origin)
         if len(self.policies.by_vo) == 1:
             return next(iter(self.policies.by_vo)), ""
-        raise NotProven("the request names no VO", hint="send it in the header Origin (PANDA_AUTH_VO)")
+        raise NotProven("the request names no VO", hint="send it in the header Origin (`export PANDA_AUTH_VO=…`)")
 
     def _is_from_here(self, request: Request) -> bool:
         """Whether a program on this machine asks. Web pages do not count: a browser carries them in from anywhere."""
@@ -191,8 +212,30 @@ def _user_name(claims: Mapping[str, Any]) -> str:
     words = name.split() if isinstance(name, str) else []
     found = " ".join(word[:1].upper() + word[1:].lower() for word in words) or claims.get("sub") or ""
     if not isinstance(found, str) or not found or len(found) > 128 or _UNPRINTABLE.search(found):
-        raise NotProven("the token has no usable name: neither name nor sub", hint="at most 128 printable letters")
+        raise NotProven(
+            "the token has no usable name: neither name nor sub",
+            hint="ask whoever issued it for a name of at most 128 printable letters",
+        )
     return found
+
+
+def groups_of(claims: Mapping[str, Any]) -> frozenset[str]:
+    """The groups that a token names."""
+    return _words(claims.get("groups")) | _words(claims.get("wlcg.groups"))
+
+
+def _queues(claims: Mapping[str, Any]) -> frozenset[str] | None:
+    """The queues that a pilot's token is for; None for all. What cannot be read lets nobody in, not everybody."""
+    given = claims.get(QUEUES_CLAIM)
+    if given is None:
+        return None
+    queues = _words([given] if isinstance(given, str) else given) - {""}
+    if not queues or (isinstance(given, list) and len(queues) < len(given)):
+        raise NotProven(
+            f"the token's {QUEUES_CLAIM} is no list of queues",
+            hint="get a new one: `bamboo client token --role pilot --queue NAME` on your own machine",
+        )
+    return queues
 
 
 def _named(name: str) -> Caller:

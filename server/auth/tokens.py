@@ -25,6 +25,8 @@ from .keys import ALGORITHMS, KeySource, VerificationKey
 MAX_TOKEN_BYTES = 16384
 #: Clocks may differ by so much when a token begins; when it ends there is no grace (WLCG profile).
 NOT_BEFORE_LEEWAY_SECONDS = 60
+#: The claim with the queues that a pilot's token is for; without it, it is for all.
+QUEUES_CLAIM = "bamboo_queues"
 ASK_ANEW = "get a new one: `bamboo login`, or `bamboo client env` on the server's machine"
 _REGISTRY = jws.JWSRegistry(algorithms=list(ALGORITHMS), strict_check_header=False)
 _REGISTRY.max_header_length = MAX_TOKEN_BYTES

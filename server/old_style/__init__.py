@@ -7,11 +7,14 @@ of the method; a method that there is not, or a caller that is turned away, is 4
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, g, request
 
 from ...core.errors import BambooError, Unavailable
+from ..auth.access import UNKNOWN, Access, open_to
 from ..auth.errors import NotAdmitted
 from ..envelope import as_json
 from ..errors import RETRY_AFTER_SECONDS, database_error, is_away, refuse
@@ -28,7 +31,13 @@ TIME_OUT = 10
 TRANSPORT_STATUSES = (400, 413, 415, 503)
 
 
+def _access(arguments: Mapping[str, Any]) -> Access:
+    known = METHODS.get(arguments["method"])
+    return UNKNOWN if known is None else known.access
+
+
 @routes.route("/server/panda/<method>", methods=["GET", "POST"])
+@open_to(_access)
 def call(method: str) -> Response:
     """Call a method of the old style."""
     known = METHODS.get(method)

@@ -17,6 +17,7 @@ from ..api.job import SomeJobs, descriptions, kill_jobs, metadata_of
 from ..api.system import seen
 from ..api.task import Datasets, Details, Finish, IncreaseAttempts, Modified, OneTask, Retry, Submitted, give, take_in
 from ..api.workflow import refuse_workflows
+from ..auth.access import NOBODY, OF_JOB, OF_TASK, OWN, RETRY, SUBMISSION, USER
 from ..context import context
 from ..errors import NotYet
 from ..event_reports import Reported
@@ -53,7 +54,7 @@ def _command(verb: str, **parameters: Any) -> Method:
     def act(fields: Fields) -> tuple[int, str]:
         return 0, give(verb, renamed(OneTask, fields, _TASK).task_id, parameters or None)
 
-    return Method(act, CODED)
+    return Method(act, CODED, OF_TASK)
 
 
 def _increase(fields: Fields) -> tuple[int, str]:
@@ -152,38 +153,40 @@ def _set_secret(fields: Fields) -> str:
 
 
 METHODS = {
-    "isAlive": Method(lambda fields: "alive=yes", TEXT),
-    "getAttr": Method(lambda fields: "\n".join(f"{key} : {value}" for key, value in seen().items()), TEXT),
-    "checkSandboxFile": Method(_find_file, TEXT),
-    "putFile": Method(_put_file, TEXT),
-    "put_file_recovery_request": Method(_recover, ARRAY),
-    "insertTaskParams": Method(_insert_task, CODED_3),
-    "killTask": Method(_kill, TAKEN),
-    "finishTask": Method(_finish, TAKEN),
-    "retryTask": Method(_retry, CODED_3),
+    "isAlive": Method(lambda fields: "alive=yes", TEXT, NOBODY),
+    "getAttr": Method(lambda fields: "\n".join(f"{key} : {value}" for key, value in seen().items()), TEXT, NOBODY),
+    "checkSandboxFile": Method(_find_file, TEXT, OWN),
+    "putFile": Method(_put_file, TEXT, OWN),
+    "put_file_recovery_request": Method(_recover, ARRAY, OF_TASK),
+    "insertTaskParams": Method(_insert_task, CODED_3, SUBMISSION),
+    "killTask": Method(_kill, TAKEN, OF_TASK),
+    "finishTask": Method(_finish, TAKEN, OF_TASK),
+    "retryTask": Method(_retry, CODED_3, RETRY),
     "reloadInput": _command("reload_input"),
     "pauseTask": _command("pause"),
     "resumeTask": _command("resume"),
     "reactivateTask": _command("reactivate", failed_too=True),
-    "increaseAttemptNrPanda": Method(_increase, CODED),
-    "getTaskStatus": Method(_status, PICKLE),
-    "getTaskParamsMap": Method(_parameters, PICKLE),
-    "getPandaIDsWithTaskID": Method(_job_ids, PICKLE),
-    "getJediTasksInTimeRange": Method(_changed_tasks, PICKLE),
-    "getJediTaskDetails": Method(_details, PICKLE),
-    "get_files_in_datasets": Method(_datasets, VALUE),
-    "getUserJobMetadata": Method(_metadata, VALUE),
-    "killJobs": Method(lambda fields: kill_jobs(_jobs_named(fields)), VALUE),
-    "getJobStatus": Method(lambda fields: descriptions(_jobs_named(fields), with_archive=False), VALUE),
-    "getFullJobStatus": Method(lambda fields: descriptions(_jobs_named(fields), with_archive=True), VALUE),
-    "submitJobs": Method(_submit_jobs, TEXT),
-    "get_events_status": Method(_event_statuses, VALUE),
-    "set_user_secret": Method(_set_secret, ARRAY),
-    "get_user_secrets": Method(lambda fields: secrets_text(caller().user_name), ARRAY),
-    "put_workflow_request": Method(_refuse_workflows, ARRAY),
-    "execute_idds_workflow_command": Method(_refuse_workflows, ARRAY),
-    "relay_idds_command": Method(_refuse("relaying to iDDS", "there is no iDDS behind this server"), ARRAY),
-    "putEventPickingRequest": Method(_refuse("event picking", "give the files that have the events as input"), TEXT),
-    "put_checkpoint": Method(_refuse("keeping checkpoints", "keep them in an output dataset"), ARRAY),
-    "delete_checkpoint": Method(_refuse("keeping checkpoints", "keep them in an output dataset"), ARRAY),
+    "increaseAttemptNrPanda": Method(_increase, CODED, OF_TASK),
+    "getTaskStatus": Method(_status, PICKLE, USER),
+    "getTaskParamsMap": Method(_parameters, PICKLE, USER),
+    "getPandaIDsWithTaskID": Method(_job_ids, PICKLE, USER),
+    "getJediTasksInTimeRange": Method(_changed_tasks, PICKLE, USER),
+    "getJediTaskDetails": Method(_details, PICKLE, USER),
+    "get_files_in_datasets": Method(_datasets, VALUE, USER),
+    "getUserJobMetadata": Method(_metadata, VALUE, USER),
+    "killJobs": Method(lambda fields: kill_jobs(_jobs_named(fields)), VALUE, OF_JOB),
+    "getJobStatus": Method(lambda fields: descriptions(_jobs_named(fields), with_archive=False), VALUE, USER),
+    "getFullJobStatus": Method(lambda fields: descriptions(_jobs_named(fields), with_archive=True), VALUE, USER),
+    "submitJobs": Method(_submit_jobs, TEXT, USER),
+    "get_events_status": Method(_event_statuses, VALUE, USER),
+    "set_user_secret": Method(_set_secret, ARRAY, OWN),
+    "get_user_secrets": Method(lambda fields: secrets_text(caller().user_name), ARRAY, OWN),
+    "put_workflow_request": Method(_refuse_workflows, ARRAY, USER),
+    "execute_idds_workflow_command": Method(_refuse_workflows, ARRAY, USER),
+    "relay_idds_command": Method(_refuse("relaying to iDDS", "there is no iDDS behind this server"), ARRAY, USER),
+    "putEventPickingRequest": Method(
+        _refuse("event picking", "give the files that have the events as input"), TEXT, USER
+    ),
+    "put_checkpoint": Method(_refuse("keeping checkpoints", "keep them in an output dataset"), ARRAY, USER),
+    "delete_checkpoint": Method(_refuse("keeping checkpoints", "keep them in an output dataset"), ARRAY, USER),
 }

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from flask import request
 from pydantic import BaseModel
 
+from ..auth.access import Access
 from ..bodies import arguments, check, clean
 from .replies import Shape
 
@@ -18,10 +19,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Method:
-    """What a method does with its fields, and the shape of its answer."""
+    """What a method does with its fields, the shape of its answer, and who may call it."""
 
     act: Callable[[Fields], Any]
     shape: Shape
+    access: Access
 
 
 def read_fields() -> Fields:

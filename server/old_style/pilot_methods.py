@@ -13,6 +13,8 @@ from ..api.event import acquire, update
 from ..api.job import DebugMode, debug
 from ..api.metaconfig import resource_types
 from ..api.pilot import NO_JOBS, JobIds, WorkerTold, take, tell_worker
+from ..auth import access
+from ..auth.access import FOR_QUEUE, HOLDER, NOBODY, OF_JOB
 from ..context import context
 from ..envelope import as_json
 from ..event_reports import Reported, Wanted
@@ -127,18 +129,18 @@ def _told_ranges(fields: Fields) -> dict[str, Any]:
 
 def _none(code: int, **more: str) -> Method:
     """A method that has nothing to give, and says so in its own shape (pilot protocol 10)."""
-    return Method(lambda fields: {"StatusCode": code, "errorDialog": "not available here", **more}, PILOT)
+    return Method(lambda fields: {"StatusCode": code, "errorDialog": "not available here", **more}, PILOT, access.PILOT)
 
 
 METHODS = {
-    "getJob": Method(_get_job, PILOT),
-    "updateJob": Method(_update_job, PILOT),
-    "getStatus": Method(_get_status, Shape(_as_asked, failed)),
-    "updateWorkerPilotStatus": Method(_update_worker, PILOT),
-    "setDebugMode": Method(_set_debug_mode, TEXT),
-    "getResourceTypes": Method(lambda fields: resource_types(), VALUE),
-    "getEventRanges": Method(_get_ranges, PILOT),
-    "updateEventRanges": Method(_told_ranges, PILOT),
+    "getJob": Method(_get_job, PILOT, FOR_QUEUE),
+    "updateJob": Method(_update_job, PILOT, HOLDER),
+    "getStatus": Method(_get_status, Shape(_as_asked, failed), access.PILOT),
+    "updateWorkerPilotStatus": Method(_update_worker, PILOT, access.PILOT),
+    "setDebugMode": Method(_set_debug_mode, TEXT, OF_JOB),
+    "getResourceTypes": Method(lambda fields: resource_types(), VALUE, NOBODY),
+    "getEventRanges": Method(_get_ranges, PILOT, HOLDER),
+    "updateEventRanges": Method(_told_ranges, PILOT, HOLDER),
     "getProxy": _none(90, userProxy=""),
     "get_access_token": _none(80, userProxy=""),
     "getKeyPair": _none(80, publicKey="", privateKey=""),

@@ -77,6 +77,21 @@ def test_without_a_token_nobody_comes_in(system: RunningSystem) -> None:
     assert (shown.returncode, json.loads(shown.stdout)) == (0, []), shown.stderr
 
 
+@pytest.mark.slow
+def test_the_commands_that_refusals_name_help(system: RunningSystem) -> None:
+    state = f"--state {system.folder}/state"
+    as_user = f'export BAMBOO_URL={system.url} BAMBOO_TOKEN="$(bamboo client token {state} --user bob)"'
+    told = system.shell(f"{as_user}; bamboo queue set LOCAL maxrss=4000")
+    assert told.returncode == 4, told.stderr
+    assert "bamboo whoami --explain" in told.stderr and "`bamboo client token --role admin`" in told.stderr
+    told = system.shell(f"{as_user}; bamboo whoami --explain")
+    assert (told.returncode, "To have the role admin" in told.stdout) == (0, True), told.stderr
+    as_admin = f'{as_user}; BAMBOO_TOKEN="$(bamboo client token {state} --user bob --role admin)"'
+    told = system.shell(f"{as_admin}; bamboo whoami && bamboo queue set LOCAL maxrss=4000")
+    assert told.returncode == 0, told.stderr
+    assert "admin" in told.stdout
+
+
 def everything(folder: Path) -> Iterator[tuple[str, bytes]]:
     """All files below a folder, and what the archives among them hold."""
     for path in sorted(folder.rglob("*")):

@@ -25,7 +25,10 @@ POLICIES = {
         ["/cms/pilots", {"group": "pilots", "role": "pilot"}],
         ["/cms/admins", {"group": "admins", "role": "admin"}],
     ],
-    "vo.dotted.org": [["dotted", {"group": "dotted", "role": "user"}]],
+    "vo.dotted.org": [
+        ["dotted", {"group": "dotted", "role": "user"}],
+        ["dotted/prod", {"group": "prod", "role": "production"}],
+    ],
 }
 
 

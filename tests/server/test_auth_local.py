@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from bamboo.admin.cli.client import token as token_command
 from bamboo.admin.client_environment import exports
 from bamboo.admin.state import StateFolder
 from bamboo.admin.tokens import ISSUER, VO, KeyFolder, key_folder
@@ -49,6 +51,21 @@ def test_its_tokens_pass_and_have_their_roles(keys: KeyFolder) -> None:
     assert roles_of(keys, keys.issue("bob", ["production"], now=NOW, days=1)) == {"user", "production"}
     with pytest.raises(Invalid, match="'root' is none"):
         keys.issue("bob", ["root"], now=NOW, days=1)
+
+
+def test_a_pilots_token_may_be_for_certain_queues(keys: KeyFolder) -> None:
+    token = keys.issue("p", ["pilot"], now=NOW, days=1, queues=["Q2", "Q1"])
+    assert token_claims(token)["bamboo_queues"] == ["Q1", "Q2"]
+    assert "bamboo_queues" not in token_claims(keys.issue("p", ["pilot"], now=NOW, days=1))
+    with pytest.raises(Invalid, match="only pilots work for queues"):
+        keys.issue("bob", ["user"], now=NOW, days=1, queues=["Q1"])
+
+
+def test_the_command_issues_such_a_token(state: StateFolder) -> None:
+    words = ["--state", str(state.root), "--user", "p", "--role", "pilot", "--queue", "Q1", "--queue", "Q2"]
+    told = CliRunner().invoke(token_command, words)
+    assert told.exit_code == 0, told.output
+    assert token_claims(told.output.strip())["bamboo_queues"] == ["Q1", "Q2"]
 
 
 def test_tokens_live_for_thirty_days(keys: KeyFolder) -> None:

@@ -124,6 +124,26 @@ def test_heartbeats_are_answered_as_by_the_route(
         assert [jobs.get_job(tx, pandaid).max_pss_kb for pandaid in several] == several
 
 
+@pytest.mark.parametrize("status", ["running", "finished"])
+def test_a_token_for_certain_queues_is_for_no_other(
+    app: Flask, lane: FastLane, issuer: Issuer, running: Any, engine: sa.Engine, status: str
+) -> None:
+    """Neither its heartbeats nor its steps; the route says so."""
+    [job] = running(1)
+    here, elsewhere = (
+        known(app, issuer.token(sub="p", groups=["/cms/pilots"], bamboo_queues=[queue]), job)
+        for queue in ("LOCAL", "OTHER")
+    )
+    context_of(app).heartbeats.write()
+    before = row_of(engine, job)
+    assert answers_of(lane, [beat(elsewhere, job, job_status=status)]) == [None]
+    refused = by_the_route(app, beat(elsewhere, job, job_status=status)).json
+    assert (refused["status"], refused["code"]) == (403, "BAM-AUTH-002")
+    context_of(app).heartbeats.write()
+    assert row_of(engine, job) == before
+    assert answers_of(lane, [beat(here, job, job_status=status)]) != [None]
+
+
 NOT_FOR_THE_LANE: dict[str, Callable[[Issuer, str, int], Sent]] = {
     "a token that was never shown": lambda issuer, token, job: beat(issuer.token(groups=["/cms/pilots"]), job),
     "no token": lambda issuer, token, job: Sent("", "cms", "r", beat(token, job).body),
