@@ -32,6 +32,7 @@ __all__ = [
     "Task",
     "TaskInfo",
     "TaskSpec",
+    "WhoInfo",
     "WhyInfo",
     "connect",
     "fetch",

@@ -25,6 +25,7 @@ from .model import (
     QueueInfo,
     Submitted,
     TaskInfo,
+    WhoInfo,
     WhyInfo,
 )
 from .naming import default_out_ds, in_ds_name
@@ -239,6 +240,12 @@ class Client:
     def queue_history(self, name: str, *, limit: int = 50) -> list[QueueChange]:
         """The last changes of a queue, newest first. Raises `Refused` (status 404) if there is none."""
         return [read(QueueChange, row) for row in self.transport.get("queue/history", queue=name, limit=limit) or ()]
+
+    # who we are
+
+    def whoami(self) -> WhoInfo:
+        """Whom the server takes us for; `row` has the token, the rules that gave roles, and what others would need."""
+        return read(WhoInfo, self.transport.get("system/whoami"))
 
     # secrets
 

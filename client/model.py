@@ -347,3 +347,16 @@ class WhyInfo:
     stopped_by: str = field(metadata=of("stopped_by"))  #: the first who lets nothing pass; empty: nobody
     steps: tuple[WhyStep, ...] = field(metadata=of("steps", rows_of(WhyStep)))
     row: Row = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhoInfo:
+    """Whom the server takes us for."""
+
+    user_name: str = field(metadata=of("userName"))
+    vo: str = field(metadata=of("vo"))
+    roles: tuple[str, ...] = field(metadata=of("roles", words))
+    groups: tuple[str, ...] = field(metadata=of("groups", words))
+    nicknames: tuple[str, ...] = field(metadata=of("nicknames", words))
+    queues: tuple[str, ...] = field(metadata=of("queues", words))  #: that a pilot's token is for; none: all
+    row: Row = field(default_factory=dict, repr=False, compare=False)
