@@ -20,6 +20,9 @@ from patience import PATIENCE_SECONDS, eventually
 from systems import RunningSystem, descendants
 
 import bamboo
+from bamboo.admin.state import StateFolder
+from bamboo.admin.tokens import key_folder
+from bamboo.core.clock import utc_now
 from bamboo.core.states import JobState
 from bamboo.sql import tables as t
 
@@ -154,7 +157,7 @@ class PandaPilot:
             "HARVESTER_PILOT_CONFIG": str(self._configuration()),
             "http_proxy": self.system.url,
             "no_proxy": "127.0.0.1,localhost",
-            **pilot_credentials(self.system),
+            **pilot_credentials(self.system, self.folder, self.queue),
         }
 
     def _configuration(self) -> Path:
@@ -195,10 +198,11 @@ def lay_out_pilot(folder: Path) -> None:
         (folder / name).symlink_to(program_folder(f"panda-pilot-{PILOT}") / name)
 
 
-def pilot_credentials(system: RunningSystem) -> dict[str, str]:
-    """The variables by which PanDA's pilot finds its token (panda-pilot.md 3)."""
-    path = system.folder / "state" / "auth" / "pilot_token"
-    assert path.is_file()
+def pilot_credentials(system: RunningSystem, folder: Path, queue: str) -> dict[str, str]:
+    """The variables by which PanDA's pilot finds its token (panda-pilot.md 3), which is good for its queue alone."""
+    keys = key_folder(StateFolder(system.folder / "state"))
+    path = folder / "token"
+    path.write_text(keys.issue("pilot", ("pilot",), now=utc_now(), days=1, queues=[queue]))
     return {"PANDA_AUTH_TOKEN": str(path), "PANDA_AUTH_ORIGIN": "bamboo"}
 
 
