@@ -32,7 +32,9 @@ ROOMS = [
     "client",
     "client.cli",
     "admin",
+    "admin.chaos",
     "admin.cli",
+    "admin.doctor",
     "admin.payloads",
     "configs",
 ]

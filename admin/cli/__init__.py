@@ -19,5 +19,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "bamboo.admin.cli.share:share",
         "See and change global shares, and how they stand against their targets.",
     ),
+    "doctor": ("bamboo.admin.cli.doctor:doctor", "Say what is wrong with an installation, and what to do."),
     "config": ("bamboo.admin.cli.config:config", "Check and show the configuration."),
 }
