@@ -71,10 +71,14 @@ def python(*arguments: str) -> list[str]:
 
 
 class Supervisor:
-    """Runs parts until it is told to stop. Each part is a session of its own, so that Ctrl-C reaches only us."""
+    """Runs parts until it is told to stop. Each part is a session of its own, so that Ctrl-C reaches only us.
 
-    def __init__(self) -> None:
+    A part that dies over and over is started again after `longest_pause_seconds` at the latest.
+    """
+
+    def __init__(self, longest_pause_seconds: float = MAX_RESTART_SECONDS) -> None:
         self.parts: list[Part] = []
+        self._longest_pause_seconds = longest_pause_seconds
 
     def start(self, part: Part) -> None:
         """Start a part and keep it running from now on."""
@@ -132,7 +136,8 @@ class Supervisor:
     def _note_death(self, part: Part, status: int) -> None:
         lived = time.monotonic() - part.started_at
         part.failures = 0 if lived > MAX_RESTART_SECONDS else part.failures + 1
-        pause = min(MAX_RESTART_SECONDS, RESTART_SECONDS * 2 ** (part.failures - 1)) if part.failures else 0.0
+        longest = self._longest_pause_seconds
+        pause = min(longest, RESTART_SECONDS * 2 ** (part.failures - 1)) if part.failures else 0.0
         part.restart_at = time.monotonic() + pause
         part.process = None
         extra = {"event": "part_died", "part": part.name, "status": status, "log_file": str(part.log_file)}

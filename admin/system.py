@@ -25,7 +25,7 @@ from ..sql import migrate, queues
 from .database import opened
 from .programs import load_programs, program
 from .state import StateFolder
-from .supervisor import Part, Supervisor, python
+from .supervisor import MAX_RESTART_SECONDS, Part, Supervisor, python
 from .tokens import ISSUER, VO, key_folder
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,8 @@ class Plan:
     n_pilots: int = 2
     server_workers: int = 2
     needs_tokens: bool = False
+    public_url: str = ""  #: where pilots and jobs find the server, if not where it listens
+    restart_seconds: float = MAX_RESTART_SECONDS  #: the longest pause before a part is started again
 
     @property
     def auth_type(self) -> str:
@@ -87,7 +89,8 @@ class System:
         self.plan = plan
         self.port = _port(plan)
         self.url = f"http://{plan.host}:{self.port}"
-        self.supervisor = Supervisor()
+        self.public_url = plan.public_url or self.url
+        self.supervisor = Supervisor(plan.restart_seconds)
         self.keys = key_folder(plan.state)
 
     def start(self) -> None:
@@ -131,7 +134,7 @@ class System:
             "BAMBOO_SERVER__HOST": self.plan.host,
             "BAMBOO_SERVER__PORT": str(self.port),
             "BAMBOO_SERVER__WORKERS": str(self.plan.server_workers),
-            "BAMBOO_SERVER__PUBLIC_URL": self.url,
+            "BAMBOO_SERVER__PUBLIC_URL": self.public_url,
             "BAMBOO_SERVER__CACHE_DIR": str(self.plan.state.cache.resolve()),
             **{name: value for name, value in self._auth_environ().items() if name not in os.environ},
         }
@@ -153,7 +156,7 @@ class System:
     def _start_pilot(self, number: int) -> None:
         home = self.plan.state.pilots / str(number)
         home.mkdir(exist_ok=True)
-        options = ["-q", QUEUE, "-s", QUEUE, "-j", "user", "-a", str(home), "--url", self.url, "-p", str(self.port)]
+        options = ["-q", QUEUE, "-s", QUEUE, "-j", "user", "-a", str(home), "--url", self.public_url]
         # Polls without end and never gives up by age: the supervisor ends it.
         options += ["-v", "0", "--poll-seconds", "0.3", "--longest-poll-seconds", "1.2"]
         options += ["--timefloor", "-1", "--lifetime", "31536000"]

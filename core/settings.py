@@ -179,6 +179,7 @@ class MasterSection(Section):
     period_seconds: Seconds = 5  #: an agent that found nothing to do looks again after this
     lease_seconds: Seconds = 120  #: how long an agent holds a task without a sign of life
     stop_seconds: Seconds = 10  #: agents that are not gone after this are killed
+    restart_seconds: Seconds = 60  #: the longest pause before an agent is started again that dies over and over
     round_seconds: Seconds = 900  #: an agent that hangs in one round for longer is killed
 
 

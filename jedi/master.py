@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 
 #: An agent that dies at once is not restarted faster than this.
 RESTART_SECONDS = 1.0
-MAX_RESTART_SECONDS = 60.0
 #: One that lived this long is restarted at once when it dies.
 HEALTHY_SECONDS = 60.0
 #: How often the master looks whether an agent hangs.
@@ -133,9 +132,8 @@ class Master:
                 continue
             lived = time.monotonic() - post.started_at
             post.failures = 0 if lived > HEALTHY_SECONDS else post.failures + 1
-            pause = (
-                min(MAX_RESTART_SECONDS, RESTART_SECONDS * 2 ** max(0, post.failures - 2)) if post.failures > 1 else 0.0
-            )
+            longest = self._settings.master.restart_seconds
+            pause = min(longest, RESTART_SECONDS * 2 ** max(0, post.failures - 2)) if post.failures > 1 else 0.0
             post.restart_at = time.monotonic() + pause
             if not self._stopping:
                 log.error(

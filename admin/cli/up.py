@@ -11,6 +11,7 @@ import click
 from ...core import logs
 from ..interrupt import Interrupted, interruptible
 from ..state import StateFolder
+from ..supervisor import MAX_RESTART_SECONDS
 from ..system import USUAL_PORT, Plan, System, embedded_postgres
 from .options import usual_files
 
@@ -35,6 +36,14 @@ from .options import usual_files
 )
 @click.option("--pilots", default=2, show_default=True, type=click.IntRange(0, 256), help="Local pilots.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Processes of the server.")
+@click.option("--public-url", metavar="URL", default="", help="Where pilots and jobs find the server, behind a proxy.")
+@click.option(
+    "--restart-seconds",
+    default=MAX_RESTART_SECONDS,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="The longest pause before a part is started again that dies over and over.",
+)
 @click.option("--only-tokens", is_flag=True, help="Let nobody in without a token, on this machine neither.")
 def up(
     state: Path,
@@ -44,6 +53,8 @@ def up(
     port: int,
     pilots: int,
     workers: int,
+    public_url: str,
+    restart_seconds: float,
     only_tokens: bool,
 ) -> None:
     """Run server, JEDI, daemon and local pilots until Ctrl-C; everything they started is gone afterwards."""
@@ -57,7 +68,9 @@ def up(
             folder.demo_marker.unlink(missing_ok=True)  # from here on there are things of users in it
             folder.make()
             url = db_url or (stack.enter_context(embedded_postgres(folder.postgres)) if postgres else folder.sqlite_url)
-            system = System(Plan(folder, url, host, port, pilots, workers, only_tokens))
+            system = System(
+                Plan(folder, url, host, port, pilots, workers, only_tokens, public_url.rstrip("/"), restart_seconds)
+            )
             stack.callback(system.stop)
             system.start()
             click.echo(f"Bamboo is up at {system.url} with {pilots} pilots; Ctrl-C stops it. Logs: {folder.logs}")

@@ -15,52 +15,11 @@ from typing import Any
 
 from patience import PATIENCE_SECONDS, eventually
 
+from bamboo.admin.chaos.private import QUICK
+from bamboo.admin.chaos.victims import KINDS, Process, descendants, left_behind, of_kind, processes
 from bamboo.client import Client, connect
 
-#: Leases so short that a test can wait for them, and a watcher that looks often.
-QUICK = {
-    "BAMBOO_SERVER__LEASE_SECONDS": "8",
-    "BAMBOO_SERVER__HEARTBEAT_SECONDS": "1",
-    "BAMBOO_SERVER__SENT_SECONDS": "4",
-    "BAMBOO_MASTER__LEASE_SECONDS": "4",
-    "BAMBOO_DAEMON__LEASE_SECONDS": "4",
-}
-
-
-@dataclass(frozen=True)
-class Process:
-    """One process as /proc shows it."""
-
-    pid: int
-    parent: int
-    command: str
-
-
-def processes() -> dict[int, Process]:
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-                stat = (entry / "stat").read_text()
-            except OSError:
-                continue
-            state, parent = stat.rpartition(")")[2].split()[:2]
-            if state != "Z":
-                found[int(entry.name)] = Process(int(entry.name), int(parent), command)
-    return found
-
-
-def descendants(pid: int) -> list[Process]:
-    """All processes below one, parents before children."""
-    everyone = processes()
-    below: list[Process] = []
-    parents = {pid}
-    while parents:
-        children = [process for process in everyone.values() if process.parent in parents]
-        below += children
-        parents = {process.pid for process in children}
-    return below
+__all__ = ["KINDS", "QUICK", "Operator", "Process", "RunningSystem", "descendants", "processes"]
 
 
 @dataclass
@@ -138,14 +97,7 @@ class RunningSystem:
 
     def of_kind(self, kind: str) -> list[Process]:
         """The living processes of one kind; see KINDS."""
-        mine = [process for process in processes().values() if process.parent == self.process.pid]
-        word, depth = KINDS[kind]
-        level = [process for process in mine if word in process.command]
-        everyone = processes()
-        for _ in range(depth):
-            parents = {process.pid for process in level}
-            level = [process for process in everyone.values() if process.parent in parents]
-        return level
+        return of_kind(self.process.pid, kind)
 
     def kill_one(self, kind: str, rng: random.Random) -> bool:
         """SIGKILL a process of a kind, if there is one now."""
@@ -165,7 +117,7 @@ class RunningSystem:
 
     def left_behind(self) -> list[Process]:
         """Living processes that have to do with this system's folder."""
-        return [process for process in processes().values() if str(self.folder) in process.command]
+        return left_behind(self.folder)
 
     def clean_up(self) -> None:
         if self.process.poll() is None:
@@ -221,17 +173,3 @@ class Operator:
     def _environ(self) -> dict[str, str]:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("BAMBOO_")}
         return {**clean, "NO_COLOR": "1", **self.environ}
-
-
-#: Which child of the supervisor, and how many generations below it.
-KINDS = {
-    "server": ("bamboo server", 0),
-    "server worker": ("bamboo server", 1),
-    "jedi master": ("bamboo jedi", 0),
-    "agent": ("bamboo jedi", 1),
-    "daemon master": ("bamboo daemon", 0),
-    "daemon worker": ("bamboo daemon", 1),
-    "pilot": ("bamboo.pilot", 0),
-    "keeper": ("bamboo.pilot", 1),
-    "payload": ("bamboo.pilot", 2),
-}

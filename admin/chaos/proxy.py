@@ -1,0 +1,104 @@
+"""A bad network in user space: between pilots or clients and the server, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from enum import StrEnum
+
+CHUNK_BYTES = 1 << 16
+#: What a slow network adds to each chunk, in each direction.
+DELAY_SECONDS = 0.4
+#: How often a held connection looks whether the network is back.
+LOOK_SECONDS = 0.05
+
+
+class Weather(StrEnum):
+    """What the network does with what it is given."""
+
+    FAIR = "fair"
+    HELD = "held"  #: a silent partition: connections open, and nothing passes
+    CUT = "cut"  #: every connection is reset at once
+    SLOW = "slow"
+    REPLIES_LOST = "replies lost"  #: requests arrive and are carried out; the answer never comes back
+
+
+class Proxy:
+    """Listens at a free port of this machine and passes everything on to another, as the weather allows."""
+
+    def __init__(self, to_port: int) -> None:
+        self.port = 0
+        self.weather = Weather.FAIR
+        self._to_port = to_port
+        self._loop = asyncio.new_event_loop()
+        self._open: set[asyncio.StreamWriter] = set()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def change(self, weather: Weather) -> None:
+        """Have other weather from now on; `CUT` also ends what is open."""
+        self.weather = weather
+        if weather is Weather.CUT:
+            self._loop.call_soon_threadsafe(self._reset_all)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.port = int(server.sockets[0].getsockname()[1])
+        self._ready.set()
+        self._loop.run_forever()
+        server.close()
+        waiting = asyncio.all_tasks(self._loop)
+        for task in waiting:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*waiting, return_exceptions=True))
+        self._loop.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.weather is Weather.CUT:
+            writer.transport.abort()
+            return
+        try:
+            there = await asyncio.open_connection("127.0.0.1", self._to_port)
+        except OSError:
+            writer.transport.abort()
+            return
+        ends = (writer, there[1])
+        self._open.update(ends)
+        try:
+            await asyncio.gather(
+                self._pump(reader, there[1], is_reply=False), self._pump(there[0], writer, is_reply=True)
+            )
+        finally:
+            self._open.difference_update(ends)
+            for end in ends:
+                end.transport.abort()
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_reply: bool) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await source.read(CHUNK_BYTES):
+                while self.weather is Weather.HELD:
+                    await asyncio.sleep(LOOK_SECONDS)
+                if self.weather is Weather.REPLIES_LOST and is_reply:
+                    break
+                if self.weather is Weather.SLOW:
+                    await asyncio.sleep(DELAY_SECONDS)
+                sink.write(chunk)
+                await sink.drain()
+        # One side has ended: HTTP of ours has no use for the other half.
+        sink.transport.abort()
+
+    def _reset_all(self) -> None:
+        for writer in self._open:
+            writer.transport.abort()
