@@ -28,7 +28,7 @@ from .workload import USER, Submitter, halt_all, new_client, register_inputs
 
 LOOK_SECONDS = 0.5
 #: How many times the limit is waited for what is late: late and never are different findings.
-PATIENCE = 4.0
+PATIENCE = 2.0
 
 
 @dataclass(frozen=True)

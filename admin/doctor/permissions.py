@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from ...core.errors import BadSettings
 from ...core.settings import load
 from ..tokens import key_folder
 from .findings import Check, Finding
@@ -71,8 +72,12 @@ def _config(path: Path) -> Iterator[Finding]:
 
 
 def _has_passwords(path: Path) -> bool:
-    """Whether a file sets a password, by itself or in the database's URL."""
-    sections: list[Any] = [getattr(load([path]).settings, name) for name in ("database", "notify")]
+    """Whether a file sets a password, by itself or in the database's URL; one that is only a part of a whole may."""
+    try:
+        settings = load([path]).settings
+    except BadSettings:
+        return True
+    sections: list[Any] = [settings.database, settings.notify]
     values = [value for section in sections for _, value in section]
     told = any(isinstance(value, SecretStr) and value.get_secret_value() for value in values)
     return told or ":" in sections[0].url.partition("://")[2].rpartition("@")[0]

@@ -81,3 +81,11 @@ def test_a_new_queue_has_what_the_machine_has(state: StateFolder) -> None:
 def test_a_queue_that_is_there_is_left_alone(state: StateFolder) -> None:
     queue = queue_after_starts(state, {"maxrss": 0, "corecount": 3})
     assert (queue.max_rss_mb, queue.core_count) == (0, 3)
+
+
+def test_pilots_are_told_another_address_where_a_proxy_is_in_front(state: StateFolder) -> None:
+    own = System(Plan(state, state.sqlite_url, port=0))
+    assert own.public_url == own.url
+    behind = System(Plan(state, state.sqlite_url, port=0, public_url="http://proxy.test:80"))
+    assert behind.public_url == "http://proxy.test:80"
+    assert behind.url.startswith("http://127.0.0.1:")
