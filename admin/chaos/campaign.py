@@ -41,7 +41,7 @@ class Setting:
     pace_seconds: float = 0.3
     limit_seconds: float = 60.0
     n_pilots: int = 3
-    n_clients: int = 2
+    n_clients: int = 3
     database_url: str | None = None
     with_postgres: bool = False
 

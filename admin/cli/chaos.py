@@ -35,7 +35,7 @@ MOST_SEED = 1_000_000
     "--limit", default=60.0, show_default=True, metavar="SECONDS", help="For all to end after the last fault."
 )
 @click.option("--pilots", default=3, show_default=True, type=click.IntRange(1, 64), help="Pilots of the system.")
-@click.option("--clients", default=2, show_default=True, type=click.IntRange(1, 64), help="Clients that submit tasks.")
+@click.option("--clients", default=3, show_default=True, type=click.IntRange(1, 64), help="Clients that submit tasks.")
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
