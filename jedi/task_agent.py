@@ -27,8 +27,10 @@ log = logging.getLogger(__name__)
 
 #: How long a task with a passing problem is left alone.
 RETRY_SECONDS = 30.0
-#: How long a task is left alone whose holders died over it.
-QUARANTINE_SECONDS = 3600.0
+#: How long a task is left alone whose holders died over it: shortly at first, for whoever kills agents (a machine
+#: without memory, a power cut) hits innocent tasks too, then twice as long after each further death, up to the second.
+QUARANTINE_SECONDS = 15.0
+LONGEST_QUARANTINE_SECONDS = 3600.0
 
 
 @dataclass
@@ -117,13 +119,14 @@ class TaskAgent:
         """When to look again at a task that waits for its own jobs."""
         return now + timedelta(seconds=self.context.settings.master.period_seconds)
 
-    def _work_on(self, row: sa.Row[object], report: Round) -> None:
+    def _work_on(self, row: sa.Row[Any], report: Round) -> None:
         held = tasks.ref(row, self.owner)
         next_round_at = None
+        is_poison = row.lost_leases >= POISON_AFTER and row.next_round_at is None
         try:
-            if row.lost_leases >= POISON_AFTER:
+            if is_poison:
                 why = f"{row.lost_leases} agents died over this task"
-                next_round_at = self._postpone(held, why, QUARANTINE_SECONDS)
+                next_round_at = self._postpone(held, why, quarantine_seconds(row.lost_leases))
                 report.postponed += 1
             else:
                 next_round_at = self.work(held, row)
@@ -143,7 +146,7 @@ class TaskAgent:
             report.postponed += 1
         finally:
             with self.context.engine.begin() as tx:
-                tasks.release(tx, held, next_round_at=next_round_at)
+                tasks.release(tx, held, next_round_at=next_round_at, still_suspect=is_poison)
 
     def _break(self, held: TaskRef, why: str) -> None:
         self._leave(held, TaskState.TOBROKEN, why)
@@ -168,6 +171,12 @@ class TaskAgent:
                     tasks.update_task(tx, held.jeditaskid, error_dialog=why[:1024], modified_at=now)
         except Stale:
             return  # the task has a new holder, who will see for himself
+
+
+def quarantine_seconds(lost_leases: int) -> float:
+    """How long a task is left alone over which so many agents in a row have died."""
+    doublings = min(max(0, lost_leases - POISON_AFTER), 16)
+    return min(LONGEST_QUARANTINE_SECONDS, QUARANTINE_SECONDS * 2.0**doublings)
 
 
 def _before_pending(states: Sequence[TaskState]) -> sa.ColumnElement[bool]:

@@ -99,7 +99,8 @@ def take(
 ) -> list[sa.Row[Any]]:
     """Take leases on tasks that nobody holds and whose time has come; best priority first. Returns their rows.
 
-    A lease that ran out without being given back is counted: its holder died or hung over this task.
+    A lease that ran out without being given back is counted: its holder died or hung over this task. From
+    `POISON_AFTER` on, `next_round_at` of such a task is empty: it has not been put aside since.
     """
     # Databases disagree on where nulls come in an order.
     never_put_off = sa.case((tasks.c.next_round_at.is_(None), 0), else_=1)
@@ -109,13 +110,17 @@ def take(
         .order_by(tasks.c.current_priority.desc(), never_put_off, tasks.c.next_round_at, tasks.c.jeditaskid)
         .limit(limit)
     )
+    lost = tasks.c.lease_owner.is_not(None)
     statement = (
         sa.update(tasks)
         .where(tasks.c.jeditaskid.in_(sa.select(skip_locked(free).cte("free").c.jeditaskid)))
         .values(
             lease_owner=owner,
             lease_until=until,
-            lost_leases=sa.case((tasks.c.lease_owner.is_not(None), tasks.c.lost_leases + 1), else_=tasks.c.lost_leases),
+            lost_leases=sa.case((lost, tasks.c.lost_leases + 1), else_=tasks.c.lost_leases),
+            next_round_at=sa.case(
+                (sa.and_(lost, tasks.c.lost_leases + 1 >= POISON_AFTER), sa.null()), else_=tasks.c.next_round_at
+            ),
         )
         .returning(*tasks.c)
         .prefix_with("/* tasks.take */")
@@ -190,12 +195,18 @@ def extend(tx: sa.Connection, held: TaskRef, *, until: datetime) -> None:
         raise LeaseLost(f"task {held.jeditaskid} is no longer held by {held.owner}")
 
 
-def release(tx: sa.Connection, held: TaskRef, *, next_round_at: datetime | None = None) -> None:
-    """Give a lease back; the task is left alone until `next_round_at`. Nothing happens when it was lost."""
+def release(
+    tx: sa.Connection, held: TaskRef, *, next_round_at: datetime | None = None, still_suspect: bool = False
+) -> None:
+    """Give a lease back; the task is left alone until `next_round_at`. Nothing happens when it was lost.
+
+    The leases that were lost over it are forgotten, unless it is `still_suspect`: then nothing has come of it yet.
+    """
+    forgotten = {} if still_suspect else {"lost_leases": 0}
     tx.execute(
         sa.update(tasks)
         .where(tasks.c.jeditaskid == held.jeditaskid, tasks.c.lease_owner == held.owner)
-        .values(lease_owner=None, lease_until=None, lost_leases=0, next_round_at=next_round_at)
+        .values(lease_owner=None, lease_until=None, next_round_at=next_round_at, **forgotten)
     )
 
 

