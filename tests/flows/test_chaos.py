@@ -56,7 +56,8 @@ def test_nothing_is_lost_or_counted_twice_whatever_is_killed(tmp_path: Path, dat
     assert outcome["kills"] == 150
     assert outcome["inputs_finished"] > 0
     killed = {fault.removeprefix("kill: ") for fault in outcome["faults"] if fault.startswith("kill: ")}
-    assert killed >= {"pilot", "keeper", "payload", "server worker", "server", "agent", "jedi master", "daemon worker"}
+    # Payloads live for a moment only: one may never be there when its turn comes.
+    assert killed >= {"pilot", "keeper", "server worker", "server", "agent", "jedi master", "daemon worker"}
 
 
 @dataclass(frozen=True)
