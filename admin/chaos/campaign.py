@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from ...core.errors import BadState, BambooError
-from ...sql import audit, migrate
+from ...sql import books, migrate
 from ...sql.engine import reading
 from ..database import opened
 from ..tokens import key_folder
@@ -99,7 +99,7 @@ def _must_be_new(url: str | None) -> None:
         if migrate.current(engine) is None:
             return
         with reading(engine) as tx:
-            if not audit.is_unused(tx):
+            if not books.is_unused(tx):
                 hint = "give it an empty database, which it may fill"
                 raise BadState(
                     "there are tasks in this database: a campaign never works on one that is used", hint=hint
@@ -179,6 +179,6 @@ def _judge(engine: sa.Engine, system: PrivateSystem, lines: list[Line], canary: 
     outcome.submissions = Counter(last.values())
     outcome.n_runs, outcome.n_whole_runs = checker.n_runs(markers)
     with suppress(BambooError), reading(engine) as tx:
-        seen = audit.tasks_of(tx, USER)
+        seen = books.tasks_of(tx, USER)
         outcome.n_tasks, outcome.n_inputs = len(seen), sum(task.n_finished for task in seen)
-        outcome.job_ends = audit.job_ends(tx)
+        outcome.job_ends = books.job_ends(tx)

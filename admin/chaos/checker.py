@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 import sqlalchemy as sa
 
 from ...core.states import TaskState
-from ...sql import audit, datasets
-from ...sql.audit import TaskSeen
+from ...sql import books, datasets
+from ...sql.books import TaskSeen
 from ...sql.clock import DatabaseClock
 from ...sql.engine import reading
 from .history import Line, Step
@@ -54,8 +54,8 @@ class Violation:
 def at_rest(engine: sa.Engine, history: Sequence[Line]) -> bool:
     """Whether all that clients asked for is over, and no job is alive."""
     with reading(engine) as tx:
-        seen = audit.tasks_of(tx, USER)
-        live = audit.live_jobs(tx)
+        seen = books.tasks_of(tx, USER)
+        live = books.live_jobs(tx)
     known = {task.jeditaskid for task in seen}
     promised = {line.task_id for line in history if line.step is Step.OK}
     over = {TaskState.DONE, TaskState.FINISHED, TaskState.FAILED, TaskState.BROKEN, TaskState.ABORTED}
@@ -65,20 +65,20 @@ def at_rest(engine: sa.Engine, history: Sequence[Line]) -> bool:
 def check(engine: sa.Engine, history: Sequence[Line], markers: Path) -> list[Violation]:
     """Everything that can be told of the books, whether the work is over or not."""
     with reading(engine) as tx:
-        seen = audit.tasks_of(tx, USER)
+        seen = books.tasks_of(tx, USER)
         late = timedelta(seconds=LATE_SECONDS)
         found = [
             *submissions(history, seen),
             *_inputs(tx, seen, history),
-            *(Violation("I2", f"{n} {what} are there more than once") for what, n in audit.doubles(tx).items()),
-            *(Violation("I4", step) for step in audit.illegal_steps(tx)),
-            *(Violation("I5", line) for line in audit.broken_chains(tx)),
+            *(Violation("I2", f"{n} {what} are there more than once") for what, n in books.doubles(tx).items()),
+            *(Violation("I4", step) for step in books.illegal_steps(tx)),
+            *(Violation("I5", line) for line in books.broken_chains(tx)),
             *_counters(tx, seen),
             *(
                 Violation("I7", f"{what}: its lease is over")
-                for what in audit.overdue_leases(tx, before=DatabaseClock(engine)() - late)
+                for what in books.overdue_leases(tx, before=DatabaseClock(engine)() - late)
             ),
-            *(Violation("I10", f"{n} {what}") for what, n in audit.unexplained(tx).items()),
+            *(Violation("I10", f"{n} {what}") for what, n in books.unexplained(tx).items()),
         ]
     return [*found, *runs(markers)]
 
@@ -109,10 +109,10 @@ def _inputs(tx: sa.Connection, seen: Sequence[TaskSeen], history: Iterable[Line]
         if (task.status, task.n_inputs, task.n_finished) != (TaskState.DONE, n_asked, n_asked):
             told = f"{task.n_finished} of {task.n_inputs} are finished, {n_asked} were asked for"
             yield Violation("I2", f"task {task.jeditaskid} is {task.status}: of its inputs {told}")
-        made = Counter(lfn for lfn, _ in audit.inputs_and_outputs(tx, task.jeditaskid))
+        made = Counter(lfn for lfn, _ in books.inputs_and_outputs(tx, task.jeditaskid))
         if task.status == TaskState.DONE and (len(made), set(made.values())) != (n_asked, {1}):
             yield Violation("I2", f"task {task.jeditaskid} has outputs of inputs {dict(made)}, of {n_asked}")
-        for lfn, url in audit.inputs_and_outputs(tx, task.jeditaskid):
+        for lfn, url in books.inputs_and_outputs(tx, task.jeditaskid):
             if _content(url) != lfn:
                 yield Violation("I2", f"task {task.jeditaskid}: the output of {lfn} at {url} holds {_content(url)!r}")
 

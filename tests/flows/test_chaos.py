@@ -20,7 +20,7 @@ import bamboo
 from bamboo.admin.chaos.checker import INVARIANTS, Violation, leaks, runs, submissions
 from bamboo.admin.chaos.history import History, Line, Step
 from bamboo.admin.chaos.nemesis import plan
-from bamboo.sql.audit import TaskSeen
+from bamboo.sql.books import TaskSeen
 
 ROOT = Path(bamboo.__file__).parent
 #: Folders of the source tree that a system needs nothing of.
