@@ -1,19 +1,50 @@
-"""Log lines as events: constant words, and the data beside them, for people or as JSON."""
+"""Log lines as events: constant words, and the data beside them, for people or as JSON.
+
+Names in the data: `request_id`, `user`, `task`, `job`, `attempt`, `queue`, `site`, `service`. What all lines of one
+piece of work have in common is said once, with `about`.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+#: What the work of this thread is about, as far as it is known.
+_about: ContextVar[dict[str, Any] | None] = ContextVar("about", default=None)
+
+
+def about(**data: Any) -> None:
+    """Have all further lines of this thread carry this, too; what is None is left out."""
+    _about.set({**(_about.get() or {}), **{key: value for key, value in data.items() if value is not None}})
+
+
+def forget() -> None:
+    """Let no further line carry what was said with `about`: the thread has other work now."""
+    _about.set(None)
+
+
+@contextmanager
+def while_about(**data: Any) -> Iterator[None]:
+    """Have the lines that are written inside carry this, too."""
+    before = _about.get()
+    about(**data)
+    try:
+        yield
+    finally:
+        _about.set(before)
 
 
 def _data(record: logging.LogRecord) -> dict[str, Any]:
-    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    own = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    return {**(_about.get() or {}), **own}
 
 
 class TextFormatter(logging.Formatter):

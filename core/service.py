@@ -13,6 +13,8 @@ from dataclasses import asdict, fields
 from threading import Event
 from typing import Any, Protocol
 
+from . import logs
+
 log = logging.getLogger(__name__)
 
 
@@ -36,7 +38,8 @@ def idle(report: Any) -> bool:
 
 def run_round(service: Service) -> bool:
     """Run one round, log what it did, and say whether there was anything to do."""
-    report = service.run_once()
+    with logs.while_about(service=service.name):
+        report = service.run_once()
     if idle(report):
         return False
     log.info("round done", extra={"event": "round", "service": service.name, **_plain(report)})

@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..core import logs
 from ..core.errors import BambooError, Invalid, NotFound, Stale
 from ..core.states import TASKS, TaskState
 from ..sql import tasks
@@ -100,7 +101,8 @@ class TaskAgent:
         try:
             for row in rows:
                 waiting.pop(0)
-                self._work_on(row, report)
+                with logs.while_about(task=row.jeditaskid):
+                    self._work_on(row, report)
         finally:
             self._give_back(waiting)
         return report

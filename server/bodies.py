@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 from flask import request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from ..core import logs
 from ..core.errors import BambooError, Fault, Invalid, TooLarge
 from ..core.validation import faults_of
 from .context import context
@@ -28,6 +29,11 @@ MAX_DEPTH = 64
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 _FORM = re.compile(rb"[A-Za-z_]\w*=")
+#: Arguments by which people look for lines in the log, and the names that they have there.
+TOLD_IN_LOG = (
+    *(("task_id", "task"), ("job_id", "job"), ("attempt_nr", "attempt"), ("queue", "queue")),
+    *(("site", "site"), ("node", "node"), ("harvester_id", "harvester")),
+)
 #: More fields than any request has.
 MAX_FIELDS = 1000
 
@@ -167,9 +173,11 @@ def clean(value: Any) -> Any:
 def check(model: type[Model], given: dict[str, Any]) -> Model:
     """The arguments as the model has them; raises `Invalid` with every fault."""
     try:
-        return model.model_validate(given)
+        checked = model.model_validate(given)
     except ValidationError as error:
         raise Invalid("the request", faults_of(error)) from None
+    logs.about(**{word: getattr(checked, key, None) for key, word in TOLD_IN_LOG})
+    return checked
 
 
 def _unpacked(raw: bytes, max_bytes: int) -> bytes:
