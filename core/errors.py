@@ -121,6 +121,24 @@ class Unavailable(BambooError):
     status = 503
 
 
+class NoSpace(BambooError):
+    """A disk has no room for what was to be stored. Nothing of it was kept."""
+
+    code = "BAM-SPACE-001"
+    status = 507
+
+
+class TooMany(BambooError):
+    """One caller asks for more, in a short time, than is fair to the others. `seconds` from now there is room again."""
+
+    code = "BAM-RATE-001"
+    status = 429
+
+    def __init__(self, message: str, *, seconds: float, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.seconds = seconds
+
+
 class PluginFailed(BambooError):
     """A plugin raised or gave something that the hook does not allow."""
 

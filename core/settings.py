@@ -92,6 +92,9 @@ class ServerSection(Section):
     port: int = Field(25080, ge=0, le=65535)
     workers: int = Field(2, ge=1)  #: processes (PanDA: WSGI daemons)
     threads: int = Field(4, ge=1)  #: requests that one process works on at a time
+    max_waiting: int = Field(500, ge=1)  #: requests that wait for one of them; more are told to come again
+    requests_per_minute: int = Field(3000, ge=0)  #: of one user to one process; pilots have no limit; 0: nobody has
+    lock_seconds: int = Field(20, ge=1)  #: a request that waits for a lock of PostgreSQL's for longer is given up
     public_url: str = ""  #: how pilots reach the server; default: http://host:port
     cache_dir: Path = Path("cache")  #: where uploaded sandboxes are kept
     max_body_bytes: int = Field(16 * 1024 * 1024, ge=1024)

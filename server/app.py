@@ -6,8 +6,9 @@ import logging
 import time
 
 import sqlalchemy as sa
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 
+from ..core import logs
 from ..core.clock import Clock
 from ..core.settings import Settings
 from . import errors, identity, old_style
@@ -20,6 +21,7 @@ from .api import (
     file_server,
     job,
     metaconfig,
+    metrics,
     monitor,
     pages,
     pilot,
@@ -28,8 +30,11 @@ from .api import (
     task,
     workflow,
 )
-from .context import REQUEST_ID_HEADER, Context, request_id
+from .auth.access import Need, access_to
+from .context import REQUEST_ID_HEADER, Context, context, request_id
+from .database_figures import DatabaseFigures
 from .heartbeats import Heartbeats
+from .rates import Rates
 from .secret_box import SecretBox
 from .share_order import ShareOrder
 from .uploads import UploadRequest
@@ -38,6 +43,8 @@ from .why.asker import Asker
 log = logging.getLogger(__name__)
 
 SLOW_SECONDS = 1.0
+#: Routes that ask with a POST, and change nothing.
+ASKING = frozenset({"/api/v1/file_server/validate_cache_file"})
 
 
 def create_app(settings: Settings, engine: sa.Engine, clock: Clock) -> Flask:
@@ -45,12 +52,20 @@ def create_app(settings: Settings, engine: sa.Engine, clock: Clock) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.request_class = UploadRequest
     app.config["MAX_CONTENT_LENGTH"] = settings.server.max_body_bytes
-    box, order = SecretBox.build(settings.server.secrets_key), ShareOrder(engine, clock)
-    beats = Heartbeats(engine, settings.server.collect_seconds)
-    app.extensions["bamboo"] = Context(settings, engine, clock, order, Asker(settings, engine, clock), beats, box)
+    app.extensions["bamboo"] = Context(
+        settings,
+        engine,
+        clock,
+        ShareOrder(engine, clock),
+        Asker(settings, engine, clock),
+        Heartbeats(engine, settings.server.collect_seconds),
+        Rates(settings.server.requests_per_minute),
+        DatabaseFigures(engine, clock),
+        SecretBox.build(settings.server.secrets_key),
+    )
     for noun in (task, job, pilot, file_server, dataset, queue, event, metaconfig, workflow, system, creds):
         app.register_blueprint(noun.routes, url_prefix=f"/api/v1/{noun.routes.name}")
-    for place in (downloads, monitor, pages, auth, old_style):
+    for place in (downloads, monitor, pages, metrics, auth, old_style):
         app.register_blueprint(place.routes)
     errors.register(app)
     app.before_request(_begin)
@@ -61,15 +76,27 @@ def create_app(settings: Settings, engine: sa.Engine, clock: Clock) -> Flask:
 
 def _begin() -> None:
     g.begun_at = time.monotonic()
+    logs.about(request_id=request_id())
 
 
 def _end(response: Response) -> Response:
     response.headers[REQUEST_ID_HEADER] = request_id()
-    seconds = time.monotonic() - g.begun_at
-    failed = response.status_code >= 400 or "refusal" in g
-    level = logging.INFO if failed or seconds > SLOW_SECONDS else logging.DEBUG
+    seconds, refusal = time.monotonic() - g.begun_at, g.get("refusal", "")
+    route = request.url_rule.rule if request.url_rule else "(none)"
+    context().figures.request(route, request.method, response.status_code, seconds, refusal=refusal)
+    failed = response.status_code >= 400 or refusal
+    level = logging.INFO if failed or seconds > SLOW_SECONDS or _is_change(route) else logging.DEBUG
     if log.isEnabledFor(level):
         what = {"method": request.method, "path": request.path, "status": response.status_code}
-        more = {"seconds": round(seconds, 3), "refusal": g.get("refusal", ""), "request_id": request_id()}
-        log.log(level, "request", extra={"event": "request", **what, **more})
+        more = {"seconds": round(seconds, 3), "refusal": refusal, "request_id": request_id()}
+        who = {"user": g.caller.user_name} if "caller" in g else {}
+        log.log(level, "request", extra={"event": "request", **what, **who, **more})
+    logs.forget()
     return response
+
+
+def _is_change(route: str) -> bool:
+    """Whether somebody changed something, who is in the log then; what pilots tell is in the events of their jobs."""
+    if request.method != "POST" or route in ASKING:
+        return False
+    return access_to(current_app, request).need is not Need.PILOT

@@ -15,7 +15,10 @@ from flask import Flask, current_app, g, request
 from ..core.clock import Clock
 from ..core.settings import Settings
 from ..sql.engine import looking, reading, single
+from .database_figures import DatabaseFigures
+from .figures import Figures
 from .heartbeats import Heartbeats
+from .rates import Rates
 from .secret_box import SecretBox
 from .share_order import ShareOrder
 from .sightings import Sightings
@@ -36,9 +39,12 @@ class Context:
     share_order: ShareOrder
     plugins: Asker
     heartbeats: Heartbeats
+    rates: Rates
+    database_figures: DatabaseFigures
     secret_box: SecretBox | None = None
     sightings: Sightings = field(default_factory=Sightings)
     unserved: Unserved = field(default_factory=Unserved)
+    figures: Figures = field(default_factory=Figures)
 
     def reading(self) -> AbstractContextManager[sa.Connection]:
         """A transaction that only reads."""

@@ -7,13 +7,16 @@ many bytes, unreadable JSON, unknown routes, bugs), the HTTP status says it too.
 
 from __future__ import annotations
 
+import errno
 import logging
+import math
+import sqlite3
 
 import sqlalchemy as sa
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from ..core.errors import BadState, BambooError, Duplicate, NotFound, TooLarge, Unavailable
+from ..core.errors import BadState, BambooError, Duplicate, NoSpace, NotFound, TooLarge, TooMany, Unavailable
 from .auth.errors import NotAdmitted
 from .context import request_id
 from .envelope import as_json, refused
@@ -22,10 +25,16 @@ log = logging.getLogger(__name__)
 
 API = "/api/v1/"
 RETRY_AFTER_SECONDS = 5
+#: Room on a disk is made by people, or by a chore that comes once an hour.
+NO_SPACE_SECONDS = 60
 #: PostgreSQL's code for a write where there can be none.
 READ_ONLY = "25006"
-#: Statuses that a caller must not take for a refusal of what it asked.
-TRANSPORT_STATUSES = (400, 401, 404, 405, 413, 415, 500, 503)
+#: PostgreSQL's code for a disk without room.
+DISK_FULL = "53100"
+#: What the system says when there is no room on a disk, or none left for this user.
+FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+#: Statuses that a caller must not take for a refusal of what it asked: 429, 503 and 507 come with `Retry-After`.
+TRANSPORT_STATUSES = frozenset({400, 413, 415, 429, 503, 507})
 #: PanDA's numbers for refused commands (client protocol 6.2, 6.4), which its clients read in `data`. There is none
 #: for "not allowed": PanDA's 3 reads as accepted when a retry brings new parameters.
 PANDA_NUMBERS: tuple[tuple[type[BambooError], int], ...] = ((NotFound, 2), (Duplicate, 2), (BadState, 4))
@@ -60,6 +69,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(BambooError, refuse)
     app.register_error_handler(sa.exc.SQLAlchemyError, database_error)
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(OSError, _os_error)
     app.register_error_handler(Exception, _bug)
 
 
@@ -74,15 +84,25 @@ def refuse(error: BambooError) -> Response:
 def answer(error: BambooError, data: object = None, **more: object) -> Response:
     """The answer to a request that is refused, with what the route's callers look for in it."""
     g.refusal = error.code
-    outside = error.status in (400, 401, 413, 503) or isinstance(error, NotAdmitted)
+    outside = error.status == 401 or error.status in TRANSPORT_STATUSES or isinstance(error, NotAdmitted)
     is_printed = error.status == 413 and request.path in PRINTED
     logical = request.path.startswith(API) and (is_printed or not outside)
     response = as_json(refused(error, request_id(), data, **more), 200 if logical else error.status)
-    if error.status == 503:
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    response.headers.update(when_again(error))
     if error.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="bamboo"'
     return response
+
+
+def when_again(error: BambooError) -> dict[str, str]:
+    """The header that says when to ask again, for errors that pass."""
+    if isinstance(error, TooMany):
+        seconds = max(1, math.ceil(error.seconds))
+    elif error.status in (503, 507):
+        seconds = NO_SPACE_SECONDS if error.status == 507 else RETRY_AFTER_SECONDS
+    else:
+        return {}
+    return {"Retry-After": str(seconds)}
 
 
 def is_away(error: Exception) -> bool:
@@ -97,8 +117,28 @@ def is_read_only(error: Exception) -> bool:
     return isinstance(error, sa.exc.DBAPIError) and getattr(error.orig, "sqlstate", None) == READ_ONLY
 
 
+def is_full(error: Exception) -> bool:
+    """Whether an error means that there is no room on the database's disk."""
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    if getattr(error.orig, "sqlstate", None) == DISK_FULL:
+        return True
+    return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def no_space(error: OSError) -> NoSpace | Unavailable:
+    """What is said when a file cannot be stored."""
+    if error.errno in FULL_ERRNOS:
+        return NoSpace("the server has no room for files", hint="try again later, and tell the administrator")
+    return Unavailable(f"the server cannot store files: {error.strerror}")
+
+
 def database_error(error: sa.exc.SQLAlchemyError) -> Response:
     """The answer to a request over which the database failed."""
+    if is_full(error):
+        log.error("database full", extra={"event": "database_full", "request_id": request_id()})
+        hint = "try again later, and tell the administrator"
+        return refuse(NoSpace("the database has no room on its disk", hint=hint))
     if not is_away(error):
         return _bug(error)
     log.warning(
@@ -120,6 +160,11 @@ def _http_error(error: HTTPException) -> Response:
         if name == "Allow":
             response.headers[name] = value
     return response
+
+
+def _os_error(error: OSError) -> Response:
+    """No room for a file is an answer; every other error of the system that nobody expected is a bug."""
+    return refuse(no_space(error)) if error.errno in FULL_ERRNOS else _bug(error)
 
 
 def _bug(error: Exception) -> Response:

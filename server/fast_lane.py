@@ -16,6 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..core import logs
 from ..core.errors import BambooError
 from ..sql import job_queries, steps
 from ..sql.steps import Step
@@ -158,4 +159,6 @@ def _report(body: bytes) -> PilotReport | None:
         report = check_arguments(PilotReport, arguments_in(body, MAX_BYTES))
     except BambooError:
         return None
+    finally:
+        logs.forget()  # this thread goes on to the next report
     return None if report.meta_data else report

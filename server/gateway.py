@@ -2,7 +2,8 @@
 
 Handed over at once, eight clients that send half a body, or whose machines vanish in the middle of one, would hold all
 threads for ever. Here a body that stands still is given up, and waits on the event loop until then, where it costs
-a socket. Large bodies wait on disk. Reports go to the fast lane first.
+a socket. Large bodies wait on disk. Reports go to the fast lane first. When all threads wait for a database that
+says nothing, whoever comes too late is told so at once, and /livez is answered here.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -21,10 +23,14 @@ from urllib.parse import unquote_to_bytes
 
 from flask import Flask
 
+from ..core.errors import BambooError, Unavailable
+from .api.pages import LIVE
 from .batches import Batches
-from .context import REQUEST_ID_HEADER, request_id_by
-from .envelope import JSON
+from .context import REQUEST_ID_HEADER, context_of, request_id_by
+from .envelope import JSON, json_text, refused
+from .errors import no_space, when_again
 from .fast_lane import MAX_BYTES, METHOD, PATH, FastLane, Sent, Stepping
+from .old_style.replies import ASK_AGAIN
 
 #: A client that sends nothing for so long in the middle of a body is given up.
 SILENCE_SECONDS = 30.0
@@ -33,6 +39,9 @@ IN_MEMORY_BYTES = 1 << 20
 #: Bodies that say that they are no larger have to be here as a whole after the time of one silence.
 SMALL_BYTES = 1 << 16
 UPLOAD_SUFFIXES = ("/upload_cache_file", "/putFile")
+ALIVE = "/livez"
+#: Whose pilots end with their slots when they get an HTTP error (pilot protocol 5).
+GET_JOB = "/server/panda/getJob"
 
 _REQUEST_ID = REQUEST_ID_HEADER.lower()
 Headers = list[tuple[str, str]]
@@ -57,38 +66,53 @@ class Gateway:
         fast_lane: FastLane,
         *,
         threads: int,
+        max_waiting: int,
         max_body_bytes: int,
         max_upload_bytes: int,
         spool_dir: Path,
     ) -> None:
         self._app = app
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="request")
+        self._most_taken = threads + max_waiting
+        self._n_taken = 0  #: requests that have a thread or wait for one
         self._max_body_bytes = max_body_bytes
         self._max_upload_bytes = max_upload_bytes
         self._spool_dir = spool_dir
         self._reports = Batches(fast_lane.judge)
         self._steps = Batches(fast_lane.take)
+        self._figures = context_of(app).figures
 
     async def __call__(self, scope: Any, protocol: Any) -> None:
+        if scope.path == ALIVE and scope.method == "GET":  # this process runs, whatever its threads wait for
+            protocol.response_str(200, _headers(_name(scope)), json_text(LIVE))
+            return
         limit = self._max_upload_bytes if scope.path.endswith(UPLOAD_SUFFIXES) else self._max_body_bytes
         try:
             body, size = await _receive(scope, protocol, limit, self._spool_dir)
         except TimeoutError:
             protocol.response_str(408, [("connection", "close")], "the request did not arrive in time")
             return
-        except OSError:
-            protocol.response_str(503, [("connection", "close"), ("retry-after", "60")], "no space for the request")
+        except OSError as error:
+            self._refuse(scope, protocol, no_space(error), ("connection", "close"))
             return
         if scope.path == PATH and scope.method == METHOD and size <= MAX_BYTES:
-            sent = _sent(scope, body)
+            sent, begun_at = _sent(scope, body), time.monotonic()
             judged = await self._reports.result(sent)
             answered = await self._steps.result(judged) if isinstance(judged, Stepping) else judged
             if answered is not None:
+                self._figures.request(PATH, METHOD, 200, time.monotonic() - begun_at)
                 protocol.response_bytes(200, _headers(sent.request_id), answered)
                 return
         with body:
+            if self._n_taken >= self._most_taken:
+                self._refuse(scope, protocol, Unavailable("the server has too much to do", hint="try again soon"))
+                return
             loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._threads, self._run, _environment(scope, body, size))
+            self._n_taken += 1
+            try:
+                answer = await loop.run_in_executor(self._threads, self._run, _environment(scope, body, size))
+            finally:
+                self._n_taken -= 1
             if answer.more is None:
                 protocol.response_bytes(answer.status, answer.headers, answer.body)
                 return
@@ -113,12 +137,26 @@ class Gateway:
             answer.body = b"".join(_until_closed(chunks))
         return answer
 
+    def _refuse(self, scope: Any, protocol: Any, error: BambooError, *more: tuple[str, str]) -> None:
+        """Answer a request that does not get to the application."""
+        self._figures.request("(gateway)", scope.method, error.status, 0.0, refusal=error.code)
+        name = _name(scope)
+        headers = [*_headers(name), *more]
+        if scope.path == GET_JOB:
+            protocol.response_str(200, headers, json_text(ASK_AGAIN))
+            return
+        headers += [(key.lower(), value) for key, value in when_again(error).items()]
+        protocol.response_str(error.status, headers, json_text(refused(error, name)))
+
 
 def _sent(scope: Any, body: IO[bytes]) -> Sent:
     headers, content = scope.headers, body.read()
     body.seek(0)
-    name = request_id_by(headers.get(_REQUEST_ID) or "")
-    return Sent(headers.get("authorization") or "", headers.get("origin") or "", name, content)
+    return Sent(headers.get("authorization") or "", headers.get("origin") or "", _name(scope), content)
+
+
+def _name(scope: Any) -> str:
+    return request_id_by(scope.headers.get(_REQUEST_ID) or "")
 
 
 def _headers(request_id: str) -> Headers:
@@ -153,16 +191,21 @@ async def _receive(scope: Any, protocol: Any, limit: int, spool_dir: Path) -> tu
     body: Any = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, dir=str(spool_dir))  # noqa: SIM115 - the caller closes it
     size = 0
     chunks = aiter(protocol)
-    while True:
-        try:
-            chunk = await asyncio.wait_for(anext(chunks), SILENCE_SECONDS)
-        except StopAsyncIteration:
-            break
-        size += len(chunk)
-        if size > limit:
-            break
-        body.write(chunk)
-    body.seek(0)
+    try:
+        while True:
+            try:
+                chunk = await asyncio.wait_for(anext(chunks), SILENCE_SECONDS)
+            except StopAsyncIteration:
+                break
+            size += len(chunk)
+            if size > limit:
+                break
+            body.write(chunk)
+        body.seek(0)
+    except OSError:  # silence is one of them
+        with suppress(OSError):  # what could not be written cannot be written now either
+            body.close()
+        raise
     return body, max(size, declared)
 
 

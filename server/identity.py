@@ -29,10 +29,14 @@ def install(app: Flask, section: ServerSection, clock: Clock) -> None:
 
 
 def admit() -> None:
-    """Let the request pass if its caller may come to its address; raises `NotProven` and `NotAdmitted`."""
+    """Let the request pass if its caller may come to its address; raises `NotProven`, `NotAdmitted` and `TooMany`."""
     access = access_to(current_app, request)
-    if access.need is not Need.NOBODY:
-        access.must_admit(caller())
+    if access.need is Need.NOBODY:
+        return
+    found = caller()
+    if access.need is not Need.PILOT and found.is_user:  # one token may serve all pilots of a site
+        context().rates.ask(found.user_name)
+    access.must_admit(found)
 
 
 def door_of(app: Flask) -> Door:

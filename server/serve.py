@@ -4,24 +4,31 @@ The parent only holds the socket: it starts the workers, replaces those that die
 SIGINT. It makes the application once, for workers to share its memory, but opens no connection; a worker that is not
 forked makes its own of the settings, which travel as a pickled object, so that no password stands in an environment or
 a file. A worker is killed when its parent dies.
+
+SIGHUP has the parent read the configuration anew and replace the workers one after the other, each when the next one
+serves, so that no request is lost. A configuration that cannot be used is told in the log, and the old one stays.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import multiprocessing
 import os
 import signal
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
 from flask import Flask
 
-from ..core.errors import BadSettings, BadState, Fault
+from ..core.errors import BadSettings, BadState, Fault, Unavailable
 from ..core.process import die_with_parent, share_memory
 from ..core.settings import Settings
+from ..sql import migrate
 from ..sql.clock import DatabaseClock
 from ..sql.engine import open_engine
 from .api.file_server import FRAMING_BYTES
@@ -29,9 +36,13 @@ from .app import create_app
 from .auth.door import Door
 from .context import context_of
 from .fast_lane import FastLane
+from .figures import folder_of, forget
 from .gateway import Gateway
 from .identity import door_of
 from .secret_box import SecretBox
+
+if TYPE_CHECKING:
+    from granian.server.mp import MPServer
 
 log = logging.getLogger(__name__)
 
@@ -41,19 +52,34 @@ RESPAWN_SECONDS = 1.0
 
 Setup = Callable[[Settings], None]
 
+#: What belongs to the socket, and changes only when the server is started anew.
+_OF_THE_SOCKET = ("host", "port", "workers")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An application and what it was made of."""
+
+    settings: Settings
+    app: Flask
+
+
 #: The application by the process that has made it, for the workers forked from that one to share its memory.
-_prepared: dict[int, Flask] = {}
+_prepared: dict[int, Prepared] = {}
 
 
-def serve(settings: Settings, *, set_up: Setup | None = None, started: Callable[[str], None] | None = None) -> None:
+def serve(
+    settings: Settings,
+    *,
+    set_up: Setup | None = None,
+    started: Callable[[str], None] | None = None,
+    read_again: Callable[[], Settings] | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT. Port 0 takes a free one. Raises `BadSettings`, and what `usable_port` does.
 
     `set_up` runs in each worker before anything else, to set up its logging; it must be importable by name. `started`
-    is called with the server's address before the first worker starts.
+    is called with the server's address before the first worker starts, `read_again` at each SIGHUP.
     """
-    from granian import Granian
-    from granian.constants import HTTPModes, Interfaces
-
     settings = _with_port(settings)
     section = settings.server
     # Faults are told here, once, and not by each worker again and again.
@@ -63,7 +89,38 @@ def serve(settings: Settings, *, set_up: Setup | None = None, started: Callable[
     log.info("server starts", extra={"event": "server_starts", "address": address, "workers": section.workers})
     if started:
         started(address)
-    granian = Granian(
+    granian = _granian(settings)
+    granian.on_reload(lambda: _reload(read_again))
+    forget(folder_of(section.cache_dir, section.host, section.port))
+    _prepared[os.getpid()] = Prepared(settings, _application(settings))
+    _forget_handlers_in_forks()
+    share_memory()
+    granian.serve(target_loader=partial(load_worker, settings, os.getpid(), set_up), wrap_loader=False)
+
+
+def _granian(settings: Settings) -> MPServer:
+    from granian.constants import HTTPModes, Interfaces
+    from granian.net import SocketSpec
+    from granian.server.mp import MPServer
+
+    class Lasting(MPServer):
+        """Each worker's place has a socket that outlives the worker: who waits there is served by the next one."""
+
+        def _init_shared_socket(self) -> None:
+            super()._init_shared_socket()  # type: ignore[no-untyped-call]
+            self._lasting = []
+            if multiprocessing.get_start_method() == "fork":  # else a worker opens its own
+                spec = SocketSpec(self.bind_addr, self.bind_port, self.backlog)
+                self._lasting = [spec.build() for _ in range(self.workers)]
+                self._ssp = None
+
+        def _spawn_worker(self, idx: int, target: Any, callback_loader: Any) -> Any:  # type: ignore[override]
+            if self._lasting:
+                self._shd = self._lasting[idx]  # type: ignore[assignment]
+            return super()._spawn_worker(idx, target, callback_loader)
+
+    section = settings.server
+    return Lasting(
         "bamboo.server",
         address=section.host,
         port=section.port,
@@ -76,25 +133,61 @@ def serve(settings: Settings, *, set_up: Setup | None = None, started: Callable[
         respawn_interval=RESPAWN_SECONDS,
         workers_kill_timeout=STOP_SECONDS,
     )
-    _prepared[os.getpid()] = _application(settings)
-    _forget_handlers_in_forks()
-    share_memory()
-    granian.serve(target_loader=partial(load_worker, settings, os.getpid(), set_up), wrap_loader=False)
+
+
+def _reload(read_again: Callable[[], Settings] | None) -> None:
+    """Prepare the application of the next workers; whatever is wrong, they get the one that there was."""
+    before = _prepared[os.getpid()]
+    if read_again is None:
+        return
+    try:
+        _prepared[os.getpid()] = _prepared_anew(before.settings, read_again())
+    except Exception as error:  # the server goes on, whatever it is
+        log.exception(
+            "the new configuration cannot be used: the old one stays",
+            extra={"event": "reload_refused", "why": str(error)},
+        )
+    else:
+        log.info("configuration read again", extra={"event": "reloaded"})
+
+
+def _prepared_anew(before: Settings, settings: Settings) -> Prepared:
+    """An application of new settings that can be used. Raises `BadSettings`, `BadState`, and errors of the database."""
+    socket_of_before = {name: getattr(before.server, name) for name in _OF_THE_SOCKET}
+    # A port that may be any is the one that there is.
+    kept = [name for name, value in socket_of_before.items() if getattr(settings.server, name) not in (value, 0)]
+    if kept:
+        log.warning("changed only by a restart", extra={"event": "reload_kept", "keys": ", ".join(kept)})
+    settings = settings.model_copy(update={"server": settings.server.model_copy(update=socket_of_before)})
+    app = _application(settings)
+    if settings.database != before.database:
+        engine = context_of(app).engine
+        try:
+            problems = migrate.check(engine)
+        except sa.exc.SQLAlchemyError as error:
+            raise Unavailable(f"the new database cannot be used: {type(error).__name__}") from error
+        finally:
+            engine.dispose()  # no connection may be open when workers are forked
+        if problems:
+            raise BadState("; ".join(problems))
+    return Prepared(settings, app)
 
 
 def load_worker(settings: Settings, parent: int, set_up: Setup | None = None) -> Gateway:
     """What a worker serves: the application that its parent has made, over connections of its own."""
     # Killed, not asked: a worker that ends in order can hang for ever (granian issue 875), and nobody looks after it.
     die_with_parent(parent)
+    prepared = _prepared.get(parent) or Prepared(settings, _application(settings))
     if set_up:
-        set_up(settings)
-    section = settings.server
+        set_up(prepared.settings)
+    section, app = prepared.settings.server, prepared.app
     section.cache_dir.mkdir(parents=True, exist_ok=True)
-    app = _prepared.get(parent) or _application(settings)
+    context_of(app).figures.share(folder_of(section.cache_dir, section.host, section.port))
     return Gateway(
         app,
         FastLane(context_of(app), door_of(app)),
         threads=section.threads,
+        max_waiting=section.max_waiting,
         max_body_bytes=section.max_body_bytes,
         max_upload_bytes=section.max_sandbox_bytes + FRAMING_BYTES,
         spool_dir=section.cache_dir,
@@ -135,6 +228,7 @@ def _application(settings: Settings) -> Flask:
         database.sqlalchemy_url(),
         pool_size=max(database.pool_size, settings.server.threads),
         statement_seconds=database.statement_seconds,
+        lock_seconds=min(settings.server.lock_seconds, database.statement_seconds),
     )
     return create_app(settings, engine, DatabaseClock(engine))
 

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from flask import Request, current_app
 
-from ..core.errors import Unavailable
+from .errors import no_space
 
 PARTIAL_PREFIX = ".upload-"
 
@@ -30,7 +30,7 @@ class UploadRequest(Request):
             directory.mkdir(parents=True, exist_ok=True)
             return tempfile.NamedTemporaryFile(dir=directory, prefix=PARTIAL_PREFIX)
         except OSError as error:
-            raise Unavailable(f"the server cannot store files: {error.strerror}") from error
+            raise no_space(error) from error
 
 
 def measure(stream: IO[bytes]) -> tuple[int, int]:
@@ -59,4 +59,4 @@ def put_in_place(stream: Any, target: Path) -> None:
         os.link(stream.name, second_name)
         second_name.replace(target)
     except OSError as error:
-        raise Unavailable(f"the server cannot store files: {error.strerror}") from error
+        raise no_space(error) from error

@@ -26,6 +26,14 @@ SQLITE_BUSY_SECONDS = 60
 #: clean-up of the claim index, and claims slow down a hundredfold.
 STATEMENT_SECONDS = 60
 IDLE_TRANSACTION_SECONDS = 60
+#: A machine of the database that vanished without a word is noticed after half a minute; the system's own figure is two
+#: hours. Sockets of this machine need none of it, and libpq passes over it there.
+NOTICES_SILENCE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,  # milliseconds
+}
 #: By the engine of transactions, the one for statements that are whole by themselves, with connections of its own:
 #: to tell a connection each time that it needs no transaction, and does again, costs more than such a statement.
 _singles: WeakKeyDictionary[sa.Engine, sa.Engine] = WeakKeyDictionary()
@@ -35,11 +43,17 @@ PREPARE_THRESHOLD = "prepare_threshold"
 RESTED_SECONDS = 1.0
 
 
-def open_engine(url: str | sa.URL, *, pool_size: int = 5, statement_seconds: int = STATEMENT_SECONDS) -> sa.Engine:
+def open_engine(
+    url: str | sa.URL,
+    *,
+    pool_size: int = 5,
+    statement_seconds: int = STATEMENT_SECONDS,
+    lock_seconds: int | None = None,
+) -> sa.Engine:
     """The engine for a SQLAlchemy URL, set up so that `engine.begin()` is a real write transaction everywhere.
 
-    SQLite gets `BEGIN IMMEDIATE`, WAL and foreign keys; PostgreSQL gets time-outs. Raises
-    `sqlalchemy.exc.ArgumentError` for a URL that cannot be read.
+    SQLite gets `BEGIN IMMEDIATE`, WAL and foreign keys; PostgreSQL gets time-outs, that for locks (`lock_seconds`)
+    being that for statements unless it is given. Raises `sqlalchemy.exc.ArgumentError` for a URL that cannot be read.
     """
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -53,11 +67,12 @@ def open_engine(url: str | sa.URL, *, pool_size: int = 5, statement_seconds: int
         limits = {
             "statement_timeout": statement_seconds * 1000,
             "idle_in_transaction_session_timeout": IDLE_TRANSACTION_SECONDS * 1000,
-            "lock_timeout": statement_seconds * 1000,
+            "lock_timeout": (statement_seconds if lock_seconds is None else lock_seconds) * 1000,
         }
         options["connect_args"] = {
             "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
             "connect_timeout": 10,
+            **NOTICES_SILENCE,
             "application_name": "bamboo",
             **_prepare_threshold(parsed),
         }

@@ -82,6 +82,23 @@ def holding(tx: sa.Connection, name: str, *, now: datetime) -> tuple[str | None,
     return (row.owner if row.until is not None and row.until >= now else None), row.last_run_at
 
 
+@dataclass(frozen=True)
+class Work:
+    """What there may be only one of, as everybody sees it."""
+
+    name: str
+    is_held: bool
+    last_run_at: datetime | None
+
+
+def works(tx: sa.Connection, *, now: datetime, limit: int = 1000) -> list[Work]:
+    """All work that goes by leases, by name."""
+    statement = sa.select(leases.c.name, leases.c.until, leases.c.last_run_at).order_by(leases.c.name).limit(limit)
+    return [
+        Work(row.name, row.until is not None and row.until >= now, row.last_run_at) for row in tx.execute(statement)
+    ]
+
+
 def forget(tx: sa.Connection, name: str, owner: str) -> None:
     """Undo that a process which is known to be dead took the lease, so that its work is due again at once."""
     tx.execute(

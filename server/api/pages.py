@@ -17,12 +17,14 @@ from ..errors import RETRY_AFTER_SECONDS
 
 routes = Blueprint("pages", __name__)
 
+LIVE = {"status": "alive"}
+
 
 @routes.get("/livez")
 @open_to(NOBODY)
 def livez() -> Response:
     """This process runs."""
-    return as_json({"status": "alive"})
+    return as_json(LIVE)
 
 
 @routes.get("/readyz")

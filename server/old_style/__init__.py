@@ -17,18 +17,14 @@ from ...core.errors import BambooError, Unavailable
 from ..auth.access import UNKNOWN, Access, open_to
 from ..auth.errors import NotAdmitted
 from ..envelope import as_json
-from ..errors import RETRY_AFTER_SECONDS, database_error, is_away, refuse
+from ..errors import TRANSPORT_STATUSES, database_error, is_away, refuse, when_again
 from . import client_methods, pilot_methods
 from .methods import Method, read_fields
-from .replies import PILOT, failed, text, turned_away
+from .replies import ASK_AGAIN, PILOT, failed, text, turned_away
 
 routes = Blueprint("old_style", __name__)
 
 METHODS: dict[str, Method] = {**client_methods.METHODS, **pilot_methods.METHODS}
-#: The code of pilots for a server that had no time (pilot protocol 3).
-TIME_OUT = 10
-#: Errors that are no answer to what was asked, whatever the method is; their HTTP status says so.
-TRANSPORT_STATUSES = (400, 413, 415, 503)
 
 
 def _access(arguments: Mapping[str, Any]) -> Access:
@@ -60,8 +56,7 @@ def _refuse(error: BambooError) -> Response:
         return turned_away(error) if known is not None and known.shape is PILOT else failed(error, 403)
     if error.status in TRANSPORT_STATUSES:
         response = failed(error, error.status)
-        if error.status == 503:
-            response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        response.headers.update(when_again(error))
         return response
     return known.shape.no(error)
 
@@ -81,4 +76,4 @@ def _later() -> Response:
     For reports it has to be one, as pilots take whatever they can read for accepted (pilot protocol 7.3).
     """
     g.refusal = Unavailable.code
-    return as_json({"StatusCode": TIME_OUT, "errorDialog": "the database does not answer: ask again"})
+    return as_json(ASK_AGAIN)

@@ -20,6 +20,8 @@ from ...core.errors import BadState, BambooError, Duplicate, NotAllowed, NotFoun
 from ..envelope import as_json
 from ..pilot_orders import KILL, NOTHING
 
+#: Has a pilot ask for work again; 10 is its code for a server that had no time (pilot protocol 3).
+ASK_AGAIN = {"StatusCode": 10, "errorDialog": "the server or its database does not answer: ask again"}
 #: Readable by every Python, and text.
 PICKLE_PROTOCOL = 0
 
