@@ -24,7 +24,8 @@ from .rows import integer, text
 TIMEOUT_SECONDS = (5.0, 60.0)
 #: The longest pause before a repeat, also when the server asks for more.
 LONGEST_PAUSE_SECONDS = 10
-AWAY = frozenset({429, 502, 503, 504})
+AWAY = frozenset({429, 502, 503, 504, 507})
+TRY_AGAIN = "the server is busy or restarting; try again in a while"
 STATUS_CODES = {
     401: "BAM-AUTH-001",
     403: "BAM-AUTH-002",
@@ -62,16 +63,23 @@ def decode_moment(row: dict[str, Any]) -> Any:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+class RetryRefused(Retry):
+    """Repeats what was refused before it was looked at (429), and nothing else that got an answer."""
+
+    RETRY_AFTER_STATUS_CODES = frozenset({429})
+
+
 def open_session(*, repeats: int, repeatable: bool) -> requests.Session:
-    """A session that repeats requests: all of them if `repeatable`, otherwise only those that never left."""
-    retry = Retry(
+    """A session that repeats requests when the server says so: all of them if `repeatable`, otherwise only those that
+    never left, and those of a user who asks too often."""
+    retry = (Retry if repeatable else RetryRefused)(
         total=repeats,
-        read=None if repeatable else 0,
+        read=None if repeatable else False,
         other=0,
         backoff_factor=0.2,
         backoff_max=LONGEST_PAUSE_SECONDS,
-        status_forcelist=(429, 503) if repeatable else (),
-        allowed_methods=None if repeatable else ("GET",),
+        status_forcelist=(429, 503) if repeatable else (429,),
+        allowed_methods=None,
         raise_on_status=False,
         retry_after_max=LONGEST_PAUSE_SECONDS,
     )
@@ -109,7 +117,7 @@ class Transport:
         return self._call(self._repeating, "POST", path, json=dict(body), headers=headers)
 
     def upload(self, path: str, file: Path) -> Reply:
-        """Send a file as multipart field `file`; not repeated once it has left."""
+        """Send a file as multipart field `file`; not repeated once the server has taken it."""
         with file.open("rb") as stream:
             part = {"file": (file.name, stream, "application/octet-stream")}
             return self._call(self._once, "POST", path, files=part)
@@ -154,7 +162,7 @@ def foreign_reply(response: requests.Response, url: str) -> BadReply | ServerUnr
     start = response.content[:200].decode("utf-8", "replace").strip()
     said = f"{url} answered with HTTP {response.status_code}" + (f": {start}" if start else " and nothing else")
     if response.status_code in AWAY:
-        return ServerUnreachable(said, hint="the server is busy or restarting; try again in a while")
+        return ServerUnreachable(said, hint=TRY_AGAIN)
     return BadReply(said, hint="is this the address of a Bamboo server? see --url and BAMBOO_URL")
 
 
@@ -164,7 +172,7 @@ def refusal(envelope: Mapping[str, Any], http_status: int, request_id: str = "")
     hint = text(envelope.get("hint"))
     message = text(envelope.get("message")).removesuffix(f" ({hint})") or "the server refused and gave no reason"
     if status in AWAY:
-        return ServerUnreachable(message, hint="the server is busy or restarting; try again in a while")
+        return ServerUnreachable(message, hint=hint or TRY_AGAIN)
     return Refused(
         message,
         code=str(envelope.get("code") or STATUS_CODES.get(status, "BAM-001")),

@@ -46,6 +46,7 @@ BY_STATUS = {
     502: Exit.UNREACHABLE,
     503: Exit.UNREACHABLE,
     504: Exit.UNREACHABLE,
+    507: Exit.UNREACHABLE,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 from patience import PATIENCE_SECONDS
@@ -24,6 +25,7 @@ SHOW = ("task", "show", 7)
         (200, 401, 5),
         (503, None, 6),
         (429, None, 6),
+        (507, None, 6),
         (200, 409, 7),
         (409, None, 7),
         (200, 422, 8),
@@ -69,6 +71,21 @@ def test_a_server_that_is_busy_for_a_moment_is_asked_again(
     server.on("task/get_detailed_info", busy, busy, ok(row()))
     assert bamboo(*SHOW, "-q").out == "7\n"
     assert len(server.requests) == 3
+
+
+def test_whoever_asks_too_often_waits_and_goes_on(
+    server: ScriptedServer, bamboo: Bamboo, row: MakeRow, workdir: Path
+) -> None:
+    """Uploads too: they are refused before they are looked at."""
+    often = Answer(no("alice asks too often"), 429, {"Retry-After": "0"})
+    server.on("file_server/validate_cache_file", ok(None, "NOTFOUND"))
+    server.on("file_server/upload_cache_file", often, often, ok("stored"))
+    server.on("task/submit", often, ok(7, "submitted"))
+    (workdir / "payload.sh").write_text("true")
+    assert bamboo("run", "--exec", "true").code == 0
+    sent = [request.raw for request in server.asked("file_server/upload_cache_file")]
+    assert len(sent) == 3 and len(set(sent)) == 1 and len(sent[0]) > 100
+    assert len(server.asked("task/submit")) == 2
 
 
 def test_an_upload_is_not_repeated_once_it_has_left(server: ScriptedServer, bamboo: Bamboo) -> None:
