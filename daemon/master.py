@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -21,6 +21,7 @@ from types import FrameType
 
 from ..core.errors import BadSettings, Fault
 from ..core.process import die_with_parent, share_memory
+from ..core.reload import Reload, ignore
 from ..core.settings import Settings
 from ..plugins.manager import only_built_in
 from . import chore as chores
@@ -37,6 +38,8 @@ STOP_SECONDS = 5.0
 HANGS_PERIODS = 10
 #: A worker that died is not replaced sooner, so that one that dies at once does not keep a core busy.
 RESPAWN_SECONDS = 0.5
+#: All that the master hears.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: When the machine has no room for another process, it is asked again after this.
 NO_ROOM_SECONDS = 5.0
 
@@ -54,9 +57,16 @@ class Crew:
 
 
 class Master:
-    """The scheduler. `run()` returns after SIGTERM or SIGINT, when no worker is left."""
+    """The scheduler. `run()` returns after SIGTERM or SIGINT, or with other settings, when no worker is left."""
 
-    def __init__(self, planned: Sequence[Chore], settings: Settings, database_url: str, owner: str) -> None:
+    def __init__(
+        self,
+        planned: Sequence[Chore],
+        settings: Settings,
+        database_url: str,
+        owner: str,
+        read_again: Callable[[], Settings] | None = None,
+    ) -> None:
         now = time.monotonic()
         self.planned = {chore.name: Planned(chore, due_at=now) for chore in planned}
         self.settings = settings
@@ -68,29 +78,43 @@ class Master:
         self._spawn_at = now
         self._stopping = False
         self._waker, self._wake = os.pipe()
+        self._reload = Reload(read_again, _try, self._wake_up) if read_again else None
 
-    def run(self) -> None:
-        """Keep the chores running until told to stop."""
+    def run(self) -> Settings | None:
+        """Keep the chores running until told to stop, or until there are other settings, which it returns.
+
+        Signals wait when it returns, for the master that comes next.
+        """
         os.set_blocking(self._wake, False)
         if only_built_in(self.settings):  # other people's plugins are loaded by each worker for itself
             self._inherited = open_tools(self.settings, self.database_url)
         share_memory()
         before = {number: signal.signal(number, self._on_stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        if self._reload:
+            self._reload.listen()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        following: Settings | None = None
         try:
-            while not self._stopping:
+            while not self._stopping and following is None:
                 now = time.monotonic()
                 self._tend(now)
                 self._hand_out(now)
                 self._listen(self._next_at() - time.monotonic())
+                following = self._reload.settings() if self._reload else None
         finally:
             self._stop()
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
             for number, handler in before.items():
                 signal.signal(number, handler)
             os.close(self._waker)
             os.close(self._wake)
+        return None if self._stopping else following
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
+        self._wake_up()
+
+    def _wake_up(self) -> None:
         with suppress(BlockingIOError):
             os.write(self._wake, b".")
 
@@ -236,20 +260,42 @@ class Master:
 
 def _work(worker: Worker, pipe: Connection, inherited: Sequence[Connection], master_pid: int) -> None:
     die_with_parent(master_pid)
+    ignore()
     for other in inherited:
         other.close()
     worker.serve(pipe)
 
 
-def run_daemon(settings: Settings, database_url: str, *, owner: str | None = None) -> int:
+def run_daemon(
+    settings: Settings,
+    database_url: str,
+    *,
+    owner: str | None = None,
+    read_again: Callable[[], Settings] | None = None,
+) -> int:
     """Run the daemon in the foreground until SIGTERM or SIGINT; returns the exit code.
 
     `owner` names this daemon in the leases of chores with `sync`. Raises `BadSettings` before anything is started.
+    At SIGHUP the settings are read again with `read_again`, and name the database then; when they can be used, runs
+    end after their transactions, and the chores of the new settings begin.
     """
-    if not settings.daemon.enable:
-        fault = Fault("[daemon] enable", "is False", "set `enable = True` to run the daemon on this machine")
-        raise BadSettings("the daemon cannot start", [fault])
-    found = chores.plan(settings.daemon)
+    following: Settings | None = settings
+    try:
+        while following is not None:
+            settings = following
+            following = _master(settings, database_url, owner, read_again).run()
+            if following is not None:
+                database_url = following.database.url or database_url
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    log.info("daemon stopped", extra={"event": "daemon_stopped"})
+    return 0
+
+
+def _master(
+    settings: Settings, database_url: str, owner: str | None, read_again: Callable[[], Settings] | None
+) -> Master:
+    found = _plan(settings)
     if found.not_provided:
         missing = "; ".join(f"{name}: {why}" for name, why in found.not_provided.items())
         log.warning(
@@ -260,6 +306,17 @@ def run_daemon(settings: Settings, database_url: str, *, owner: str | None = Non
     names = [chore.name for chore in found.chores]
     log.info("daemon started", extra={"event": "daemon_started", "chores": names, "n_proc": settings.daemon.n_proc})
     name = owner or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    Master(found.chores, settings, database_url, name).run()
-    log.info("daemon stopped", extra={"event": "daemon_stopped"})
-    return 0
+    return Master(found.chores, settings, database_url, name, read_again)
+
+
+def _plan(settings: Settings) -> chores.Plan:
+    if not settings.daemon.enable:
+        fault = Fault("[daemon] enable", "is False", "set `enable = True` to run the daemon on this machine")
+        raise BadSettings("the daemon cannot start", [fault])
+    return chores.plan(settings.daemon)
+
+
+def _try(settings: Settings) -> None:
+    """Raise what is wrong with settings: chores that are not there, plugins that cannot be loaded."""
+    _plan(settings)
+    open_tools(settings, settings.database.sqlalchemy_url() or "sqlite://")

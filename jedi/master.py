@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess
@@ -18,6 +20,7 @@ from types import FrameType
 import sqlalchemy as sa
 
 from ..core.process import die_with_parent, share_memory
+from ..core.reload import Reload, ignore
 from ..core.service import run_service
 from ..core.settings import Settings
 from ..plugins.manager import only_built_in
@@ -38,6 +41,8 @@ LOOK_SECONDS = 5.0
 #: The sign of life of an agent between two rounds: it may wait as long as it likes.
 IDLE = math.inf
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+#: All that a master hears.
+_SIGNALS = (*_STOP_SIGNALS, signal.SIGHUP)
 
 _fork = multiprocessing.get_context("fork")  # agents share the memory of the loaded program; no connection is open
 
@@ -57,9 +62,9 @@ class Post:
 
 
 class Master:
-    """Keeps one process for each post alive until it is told to stop."""
+    """Keeps one process for each post alive until it is told to stop, or to go on with other settings."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, read_again: Callable[[], Settings] | None = None) -> None:
         self._settings = settings
         self._posts = [
             Post(section, agent, period, _fork.Value("d", 0.0))
@@ -71,23 +76,36 @@ class Master:
         os.set_blocking(self._wake_writer, False)
         self._stopping = False
         self._shared: Context | None = None
+        self._reload = Reload(read_again, _try, self._wake) if read_again else None
 
-    def run(self) -> None:
-        """Run until SIGTERM or SIGINT; all agents are gone when it returns."""
+    def run(self) -> Settings | None:
+        """Run until SIGTERM or SIGINT, or until there are other settings, which it returns; all agents are gone then.
+
+        Signals wait when it returns, for the master that comes next.
+        """
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
+        if self._reload:
+            self._reload.listen()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         self._share()
+        following: Settings | None = None
         log.info("master started", extra={"event": "master_started", "agents": len(self._posts)})
         try:
-            while not self._stopping:
+            while not self._stopping and following is None:
                 self._start_due()
                 sentinels = [post.process.sentinel for post in self._posts if post.process is not None]
                 wait([*sentinels, self._wake_reader], timeout=self._patience())
                 self._notice_deaths()
                 self._kill_hanging()
+                following = self._reload.settings() if self._reload else None
         finally:
             self._stop_agents()
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
         log.info("master stopped", extra={"event": "master_stopped"})
+        return None if self._stopping else following
 
     def _share(self) -> None:
         """Load what the agents have in common, once for all of them, and leave no connection open.
@@ -107,7 +125,11 @@ class Master:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
-        os.write(self._wake_writer, b"x")
+        self._wake()
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):
+            os.write(self._wake_writer, b"x")
 
     def _patience(self) -> float:
         waiting = [post.restart_at - time.monotonic() for post in self._posts if post.process is None]
@@ -204,6 +226,7 @@ def _be_agent(post: Post, settings: Settings, shared: Context | None, master_pid
     """The life of an agent process: rounds until SIGTERM, which waits for the round that is going on."""
     die_with_parent(master_pid)
     stop = Event()
+    ignore()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the master decides
     signal.signal(signal.SIGTERM, lambda number, frame: Thread(target=stop.set).start())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
@@ -216,7 +239,21 @@ def _be_agent(post: Post, settings: Settings, shared: Context | None, master_pid
     context.engine.dispose()
 
 
-def run_jedi(settings: Settings) -> int:
-    """Run the master in the foreground; returns the exit status."""
-    Master(settings).run()
+def _try(settings: Settings) -> None:
+    """Raise what is wrong with settings: plugins that cannot be loaded, above all."""
+    open_context(settings)
+
+
+def run_jedi(settings: Settings, *, read_again: Callable[[], Settings] | None = None) -> int:
+    """Run the master in the foreground; returns the exit status.
+
+    At SIGHUP the settings are read again with `read_again`; when they can be used, the agents end after their rounds
+    and those of the new settings begin.
+    """
+    following: Settings | None = settings
+    try:
+        while following is not None:
+            following = Master(following, read_again).run()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     return 0

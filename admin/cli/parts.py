@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ...core.settings import Settings
 from .options import config_option, db_option, settings_of, start_logging
 
 
@@ -16,41 +17,58 @@ from .options import config_option, db_option, settings_of, start_logging
 @click.option("--host", help="Address to listen on. Default: [server] host.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one. Default: [server] port.")
 def server(config_files: tuple[Path, ...], db_url: str | None, host: str | None, port: int | None) -> None:
-    """Run the web server, until SIGTERM or Ctrl-C."""
+    """Run the web server, until SIGTERM or Ctrl-C. SIGHUP has it read its configuration again."""
     from ...server.serve import serve
     from ..database import require_schema
 
-    settings = settings_of(config_files, db_url)
     given = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
-    settings = settings.model_copy(update={"server": settings.server.model_copy(update=given)})
+
+    def read() -> Settings:
+        settings = settings_of(config_files, db_url)
+        return settings.model_copy(update={"server": settings.server.model_copy(update=given)})
+
+    settings = read()
     start_logging("server", settings)
     require_schema(settings.database.url)
-    serve(settings, set_up=partial(start_logging, "server"), started=lambda url: click.echo(f"serving at {url}"))
+    tell = partial(start_logging, "server")
+    serve(settings, set_up=tell, started=lambda url: click.echo(f"serving at {url}"), read_again=read)
 
 
 @click.command()
 @config_option
 @db_option
 def jedi(config_files: tuple[Path, ...], db_url: str | None) -> None:
-    """Run the JEDI master and its agents, until SIGTERM or Ctrl-C. Any number of machines may do so."""
+    """Run the JEDI master and its agents, until SIGTERM or Ctrl-C. Any number of machines may do so.
+
+    SIGHUP has it read its configuration again.
+    """
     from ...jedi.master import run_jedi
     from ..database import require_schema
 
-    settings = settings_of(config_files, db_url)
-    start_logging("jedi", settings)
-    require_schema(settings.database.url)
-    raise SystemExit(run_jedi(settings))
+    def read() -> Settings:
+        settings = settings_of(config_files, db_url)
+        require_schema(settings.database.url)
+        return settings
+
+    start_logging("jedi", settings := read())
+    raise SystemExit(run_jedi(settings, read_again=read))
 
 
 @click.command()
 @config_option
 @db_option
 def daemon(config_files: tuple[Path, ...], db_url: str | None) -> None:
-    """Run the daemon and its chores, until SIGTERM or Ctrl-C. Any number of machines may do so."""
+    """Run the daemon and its chores, until SIGTERM or Ctrl-C. Any number of machines may do so.
+
+    SIGHUP has it read its configuration again.
+    """
     from ...daemon.master import run_daemon
     from ..database import require_schema
 
-    settings = settings_of(config_files, db_url)
-    start_logging("daemon", settings)
-    require_schema(settings.database.url)
-    raise SystemExit(run_daemon(settings, settings.database.url))
+    def read() -> Settings:
+        settings = settings_of(config_files, db_url)
+        require_schema(settings.database.url)
+        return settings
+
+    start_logging("daemon", settings := read())
+    raise SystemExit(run_daemon(settings, settings.database.url, read_again=read))
