@@ -14,6 +14,7 @@ from ..core.errors import BadState, Fault, Invalid, NotFound
 from ..core.nearby import guess
 from ..core.queue_keys import key_faults, name_fault, slips
 from . import counts, queue_history, tasks
+from .audit import Things
 from .queue_values import COLUMN_OF_KEY, Layers, differences
 from .tables import queues, resource_types, sites, storages
 
@@ -166,6 +167,12 @@ def set_storage(tx: sa.Connection, storage: str, *, site: str, endpoint: str, pa
         values["attributes"] = {}
     if tx.execute(sa.update(storages).where(storages.c.storage == storage).values(values)).rowcount == 0:
         tx.execute(sa.insert(storages).values(storage=storage, attributes={}, **values))
+
+
+def storage_things(tx: sa.Connection) -> Things:
+    """The storages as they are, to record how they change."""
+    keys = ("site", "endpoint", "path", "attributes", "imported")
+    return {("storage", row.storage): {key: getattr(row, key) for key in keys} for row in list_storages(tx)}
 
 
 def queue_document(queue: sa.Row[Any]) -> dict[str, Any]:

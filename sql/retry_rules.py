@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from ..core.errors import Invalid
 from ..core.retry_rules import Rule, parse_rule, read_rules
+from .audit import Things
 from .tables import retry_actions, retry_errors
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,15 @@ def list_rules(tx: sa.Connection) -> list[Rule]:
         except Invalid as error:
             log.warning("retry rule is passed over", extra={"event": "retry_rule_bad", "why": str(error)})
     return rules
+
+
+def things(tx: sa.Connection) -> Things:
+    """The rules of the database as they are, to record how they change."""
+    shown = [column for column in retry_errors.c if column.name not in ("modified_at", "user_name")]
+    statement = sa.select(*shown, retry_actions.c.name.label("action")).join(
+        retry_actions, retry_actions.c.retryaction_id == retry_errors.c.retryaction_id
+    )
+    return {("retry rule", row.name): dict(row._mapping) for row in tx.execute(statement)}
 
 
 def _keys(row: Any) -> Mapping[str, Any]:

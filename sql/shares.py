@@ -24,6 +24,7 @@ from ..core.tagging import (
     work_queue_of,
 )
 from . import settings
+from .audit import Things
 from .tables import global_shares, job_counts, jobs, resource_types, tasks, work_queues
 
 _QUEUE_NAMES = sa.select(work_queues.c.queue_id, work_queues.c.queue_name)
@@ -75,6 +76,20 @@ def tags(tx: sa.Connection) -> Tags:
     types = [ResourceType(**row) for row in tx.execute(sa.select(resource_types)).mappings()]
     queues = [WorkQueue(**row) for row in tx.execute(sa.select(work_queues)).mappings()]
     return Tags(tree(tx), types, queues)
+
+
+def things(tx: sa.Connection) -> Things:
+    """Shares, resource types and work queues as they are, right or wrong, to record how they change."""
+    tables = (
+        ("share", global_shares.c.name),
+        ("resource type", resource_types.c.resource_name),
+        ("work queue", work_queues.c.queue_name),
+    )
+    return {
+        (what, str(row._mapping[name.name])): dict(row._mapping)
+        for what, name in tables
+        for row in tx.execute(sa.select(name.table))
+    }
 
 
 def set_shares(tx: sa.Connection, shares: Iterable[Share]) -> Tree:

@@ -20,5 +20,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "See and change global shares, and how they stand against their targets.",
     ),
     "doctor": ("bamboo.admin.cli.doctor:doctor", "Say what is wrong with an installation, and what to do."),
+    "audit": ("bamboo.admin.cli.audit:audit", "Say who changed shares, storages and retry rules."),
     "config": ("bamboo.admin.cli.config:config", "Check and show the configuration."),
 }

@@ -96,7 +96,7 @@ def add(
     from ...sql import retry_rules as sql
 
     rule = _new_rule(name, keys, active=not passive)
-    with _database(config_files, db_url, writes=True) as tx:
+    with _recorded(config_files, db_url, by) as tx:
         if not replacing and name in {known.name for known in sql.list_rules(tx)}:
             raise Duplicate(f"there is a rule {name} in the database", hint="--replace, or another name")
         sql.put_rule(tx, rule, by=by, now=utc_now())
@@ -106,12 +106,13 @@ def add(
 @retry_rules.command()
 @config_option
 @db_option
+@by_option
 @click.argument("name")
-def remove(config_files: tuple[Path, ...], db_url: str | None, name: str) -> None:
+def remove(config_files: tuple[Path, ...], db_url: str | None, by: str, name: str) -> None:
     """Take rule NAME out of the database. A rule of the file with this name holds again."""
     from ...sql import retry_rules as sql
 
-    with _database(config_files, db_url, writes=True) as tx:
+    with _recorded(config_files, db_url, by) as tx:
         there_was = sql.remove_rule(tx, name)
     if not there_was:
         raise NotFound(
@@ -179,13 +180,27 @@ def check(path: Path) -> None:
 
 
 @contextmanager
-def _database(config_files: tuple[Path, ...], db_url: str | None, *, writes: bool = False) -> Iterator[sa.Connection]:
+def _database(config_files: tuple[Path, ...], db_url: str | None) -> Iterator[sa.Connection]:
     from ...sql.engine import reading
     from ..database import opened, require_schema
 
     url = database_url(read_settings(config_files).settings, db_url)
     require_schema(url)
-    with opened(url) as engine, engine.begin() if writes else reading(engine) as tx:
+    with opened(url) as engine, reading(engine) as tx:
+        yield tx
+
+
+@contextmanager
+def _recorded(config_files: tuple[Path, ...], db_url: str | None, by: str) -> Iterator[sa.Connection]:
+    """A transaction, after which it is known who changed what of the rules in the database."""
+    from ...core.clock import utc_now
+    from ...sql import audit
+    from ...sql import retry_rules as sql
+    from ..database import opened, require_schema
+
+    url = database_url(read_settings(config_files).settings, db_url)
+    require_schema(url)
+    with opened(url) as engine, engine.begin() as tx, audit.recording(tx, sql.things, actor=by, now=utc_now()):
         yield tx
 
 
@@ -210,7 +225,7 @@ def _switch(config_files: tuple[Path, ...], db_url: str | None, name: str, by: s
     from ...core.clock import utc_now
     from ...sql import retry_rules as sql
 
-    with _database(config_files, db_url, writes=True) as tx:
+    with _recorded(config_files, db_url, by) as tx:
         rule = replace(_named(_in_force(tx, config_files), name), active=active)
         sql.put_rule(tx, rule, by=by, now=utc_now())
     click.echo(f"rule {name} is {'active' if active else 'passive'}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...core.errors import Fault, Invalid
-from .options import config_option, database_url, db_option, read_settings
+from .options import by_option, config_option, database_url, db_option, read_settings
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -102,11 +102,12 @@ def _percent(distance: float | None) -> str:
 @share.command("set")
 @config_option
 @db_option
+@by_option
 @retag_option
 @click.argument("name", metavar="SHARE")
 @click.argument("changes", metavar="KEY=VALUE...", nargs=-1, required=True)
 def set_share(
-    config_files: tuple[Path, ...], db_url: str | None, retag: bool, name: str, changes: tuple[str, ...]
+    config_files: tuple[Path, ...], db_url: str | None, by: str, retag: bool, name: str, changes: tuple[str, ...]
 ) -> None:
     """Enter SHARE or change some of its attributes.
 
@@ -117,7 +118,7 @@ def set_share(
     from ..share_table import changed
 
     with _engine(config_files, db_url) as engine:
-        with engine.begin() as tx:
+        with _recorded(engine, by) as tx:
             known = shares.tree(tx).shares
             tree = shares.set_share(tx, changed(known.get(name), name, _pairs(changes), known))
         _say_notes(tree)
@@ -135,14 +136,15 @@ def _pairs(changes: tuple[str, ...]) -> dict[str, str]:
 @share.command()
 @config_option
 @db_option
+@by_option
 @retag_option
 @click.argument("name", metavar="SHARE")
-def remove(config_files: tuple[Path, ...], db_url: str | None, retag: bool, name: str) -> None:
+def remove(config_files: tuple[Path, ...], db_url: str | None, by: str, retag: bool, name: str) -> None:
     """Remove SHARE; it must have none under it."""
     from ...sql import shares
 
     with _engine(config_files, db_url) as engine:
-        with engine.begin() as tx:
+        with _recorded(engine, by) as tx:
             tree = shares.remove_share(tx, name)
         _say_notes(tree)
         click.echo(f"share {name} is removed")
@@ -152,10 +154,13 @@ def remove(config_files: tuple[Path, ...], db_url: str | None, retag: bool, name
 @share.command("import")
 @config_option
 @db_option
+@by_option
 @retag_option
 @click.option("--dry-run", is_flag=True, help="Check the file, change nothing.")
 @click.argument("file", type=click.File(encoding="utf-8"))
-def import_file(config_files: tuple[Path, ...], db_url: str | None, retag: bool, dry_run: bool, file: Any) -> None:
+def import_file(
+    config_files: tuple[Path, ...], db_url: str | None, by: str, retag: bool, dry_run: bool, file: Any
+) -> None:
     """Replace shares, resource types and work queues by those of a JSON FILE. Sections that it lacks stay."""
     from ...sql import shares
     from ..share_file import parse
@@ -166,10 +171,10 @@ def import_file(config_files: tuple[Path, ...], db_url: str | None, retag: bool,
         raise Invalid(file.name, [Fault("the file", f"is no JSON: {error}", "correct it")]) from error
     read = parse(document)
     with _engine(config_files, db_url) as engine:
-        with engine.connect() as tx, tx.begin() as transaction:
+        with suppress(_DryRun), _recorded(engine, by) as tx:
             tree = shares.replace_all(tx, read.shares, read.resource_types, read.work_queues)
             if dry_run:
-                transaction.rollback()
+                raise _DryRun
         _say_notes(tree)
         click.echo("the file can be imported" if dry_run else f"{file.name} is imported")
         _retag(engine, retag and not dry_run)
@@ -182,6 +187,20 @@ def retag(config_files: tuple[Path, ...], db_url: str | None) -> None:
     """Tag the tasks and jobs that are not over anew, by the shares and resource types as they are now."""
     with _engine(config_files, db_url) as engine:
         _retag(engine, True)
+
+
+class _DryRun(Exception):
+    """Undoes a transaction."""
+
+
+@contextmanager
+def _recorded(engine: sa.Engine, by: str) -> Iterator[sa.Connection]:
+    """A transaction, after which it is known who changed what of shares."""
+    from ...core.clock import utc_now
+    from ...sql import audit, shares
+
+    with engine.begin() as tx, audit.recording(tx, shares.things, actor=by, now=utc_now()):
+        yield tx
 
 
 def _say_notes(tree: Tree) -> None:

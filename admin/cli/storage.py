@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from ...core.errors import Fault, Invalid
-from .options import config_option, database_url, db_option, read_settings
+from .options import by_option, config_option, database_url, db_option, read_settings
 
 
 @click.group()
@@ -20,22 +20,28 @@ def storage() -> None:
 @storage.command("set")
 @config_option
 @db_option
+@by_option
 @click.argument("name")
 @click.option("--site", required=True, help="The site it belongs to.")
 @click.option("--endpoint", default="file://localhost", show_default=True, metavar="URL", help="Protocol and host.")
 @click.option("--path", required=True, help="The folder for outputs, as jobs see it.")
 def set_storage(
-    config_files: tuple[Path, ...], db_url: str | None, name: str, site: str, endpoint: str, path: str
+    config_files: tuple[Path, ...], db_url: str | None, by: str, name: str, site: str, endpoint: str, path: str
 ) -> None:
     """Enter storage NAME or change where it is. A queue names it: `bamboo queue set QUEUE storage=NAME`."""
-    from ...sql import queues
+    from ...core.clock import utc_now
+    from ...sql import audit, queues
     from ..database import opened, require_schema
 
     if faults := list(_faults(endpoint, path)):
         raise Invalid(f"storage {name}", faults)
     url = database_url(read_settings(config_files).settings, db_url)
     require_schema(url)
-    with opened(url) as engine, engine.begin() as tx:
+    with (
+        opened(url) as engine,
+        engine.begin() as tx,
+        audit.recording(tx, queues.storage_things, actor=by, now=utc_now()),
+    ):
         queues.set_storage(tx, name, site=site, endpoint=endpoint.rstrip("/"), path=path)
     click.echo(f"storage {name} is set")
 

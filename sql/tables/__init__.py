@@ -29,7 +29,7 @@ from .jobs import (
     jobs,
 )
 from .retries import input_needs, retry_actions, retry_errors
-from .system import leases, sandboxes, secrets, settings, settings_history
+from .system import audit, leases, sandboxes, secrets, settings, settings_history
 from .tasks import (
     FIRST_TASK_ID,
     INPUT_TYPES,
@@ -55,6 +55,7 @@ __all__ = [
     "OUTPUT_TYPES",
     "TASKS_OVER",
     "archived_jobs",
+    "audit",
     "catalogue_datasets",
     "catalogue_files",
     "commands",

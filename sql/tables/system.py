@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from ..types import LongText
+from ..types import Json, LongText
 from .base import count, metadata, moment, numbered, updated_often, word
 
 settings = sa.Table(
@@ -68,4 +68,16 @@ secrets = sa.Table(
     sa.Column("sealed", LongText, nullable=False),  # readable only with the server's key
     sa.Column("size", sa.BigInteger, nullable=False),  # characters of the value
     moment("modified_at", nullable=False),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    numbered("id"),
+    moment("at", nullable=False),
+    word("actor", 128, nullable=False),
+    word("what", 40, nullable=False),  # the kind of the thing: share, storage, retry rule, …
+    word("name", 255, nullable=False),
+    sa.Column("before", Json),  # null: it was not there
+    sa.Column("after", Json),  # null: it is gone
 )
