@@ -238,6 +238,7 @@ _PLACES: dict[str, Operation] = {
     "GET /cache/schedconfig/pandaqueues.json": Operation(),
     "GET /jobs/": Operation(lambda o: {"jeditaskid": o.task}),
     "GET /livez": Operation(),
+    "GET /metrics": Operation(),
     "GET /readyz": Operation(),
     "GET /tasks/": Operation(),
     "GET /trf/user/<name>": Operation(ends_in="BAM-FIND-001"),
