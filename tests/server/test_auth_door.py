@@ -223,6 +223,7 @@ def test_what_is_open_is_open_on_purpose(guarded: Flask) -> None:
     assert {path for path, need in needs.items() if need is Need.NOBODY and not path.startswith(folders)} == {
         "/",
         "/livez",
+        "/metrics",
         "/readyz",
         "/api/v1/system/is_alive",
     }
