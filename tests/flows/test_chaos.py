@@ -72,15 +72,6 @@ class Mutant:
 
 
 MUTANTS = {
-    "leases end the other way round": Mutant(
-        "daemon/chores/watcher.py",
-        "table.c.lease_until < self.context.clock()",
-        "table.c.lease_until > self.context.clock()",
-        frozenset({"I2", "I3", "I8"}),
-    ),
-    "an attempt that is offered again keeps its number": Mutant(
-        "daemon/chores/watcher.py", "new_attempt=True", "new_attempt=False", frozenset({"I2"})
-    ),
     "a submission is acknowledged before it is committed": Mutant(
         "server/api/task.py",
         "    with context().writing() as tx:\n        return enter(tx, submission, now=now, request_id=request_id())\n",
