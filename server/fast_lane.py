@@ -80,7 +80,8 @@ class FastLane:
     def judge(self, sent: Sequence[Sent]) -> list[bytes | Stepping | None]:
         """The answers to plain heartbeats, and the steps that other reports are about."""
         try:
-            judged = self._judged(self._reports(sent))
+            now = self._context.now()
+            judged = self._judged(self._reports(sent, now), now)
         except Exception as error:  # noqa: BLE001 - whatever it is, the route tells it, or does better
             _log(error)
             judged = {}
@@ -98,9 +99,8 @@ class FastLane:
         mine = [first[one.step.held.pandaid] is one.step and one.step.held.pandaid in moved for one in stepping]
         return [one.answer if is_taken else None for one, is_taken in zip(stepping, mine, strict=True)]
 
-    def _reports(self, sent: Sequence[Sent]) -> dict[int, _Known]:
+    def _reports(self, sent: Sequence[Sent], now: datetime) -> dict[int, _Known]:
         """The reports of known pilots by their places; one of each job."""
-        now = self._context.now()
         senders = {(one.authorization, one.origin) for one in sent}
         pilots = {sender: self._known_pilot(*sender, now) for sender in senders}
         found: dict[int, tuple[int, _Known]] = {}
@@ -121,10 +121,10 @@ class FastLane:
             return None
         return caller if caller is not None and _ACCESS.admits(caller) else None
 
-    def _judged(self, reports: Mapping[int, _Known]) -> dict[int, bytes | Stepping]:
+    def _judged(self, reports: Mapping[int, _Known], now: datetime) -> dict[int, bytes | Stepping]:
         if not reports:
             return {}
-        now, section = self._context.now(), self._context.settings.server
+        section = self._context.settings.server
         with self._context.looking() as tx:
             jobs = job_queries.look_for_reports(tx, [known.report.job_id for known in reports.values()])
         judged: dict[int, bytes | Stepping] = {}

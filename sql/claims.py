@@ -12,10 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from ..core.states import JobState
-from . import bulk
 from .engine import skip_locked
 from .jobs import is_in
-from .ready import Ready
+from .ready import Ready, ReadyAmong
 from .tables import datasets, job_events, job_files, job_params, jobs, tasks
 from .types import UtcDateTime
 
@@ -100,10 +99,10 @@ def _claim(
         return []
     moment = {name: given[name] for name in ("the_moment", "the_actor", "the_why", "the_request")}
     tx.execute(_LOG, [{"of_pandaid": job.pandaid, "of_attempt_nr": job.attempt_nr, **moment} for job in taken])
-    return list(tx.execute(_TAKEN, {"of_jobs": [job.pandaid for job in taken]}))
+    return list(_TAKEN.all(tx, [job.pandaid for job in taken]))
 
 
-_TAKEN = _handed_out(jobs).where(jobs.c.pandaid.in_(sa.bindparam("of_jobs", expanding=True)))
+_TAKEN = ReadyAmong(_handed_out(jobs), jobs.c.pandaid)
 
 #: What a pilot may limit its request by, and the condition that a job then has to meet.
 LIMITS: dict[str, sa.ColumnElement[bool]] = {
@@ -229,19 +228,16 @@ def claimed_before(tx: sa.Connection, queue: str, key: str) -> list[sa.Row[Any]]
 def files_to_move(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, list[Any]]:
     """What pilots must know of the files of their jobs: {pandaid: rows}."""
     found: dict[int, list[Any]] = {pandaid: [] for pandaid in pandaids}
-    given = {"of_jobs": list(pandaids)}
-    rows = _FILES_OF_ALL.all(tx, given) if tx.dialect.name == "postgresql" else tx.execute(_FILES_OF_EACH, given)
-    for row in rows:
+    for row in _FILES.all(tx, pandaids):
         found[row.pandaid].append(row)
     return found
 
 
 _FILE_NAMES = "pandaid lfn type guid size_bytes checksum scope storage url may_be_missing"
-_FILES: sa.Select[Any] = (
+_FILES = ReadyAmong(
     sa.select(*(job_files.c[name] for name in _FILE_NAMES.split()), datasets.c.dataset_name)
     .join(datasets, datasets.c.datasetid == job_files.c.datasetid)
     .order_by(job_files.c.row_id)
-    .prefix_with("/* jobs.files */")
+    .prefix_with("/* jobs.files */"),
+    job_files.c.pandaid,
 )
-_FILES_OF_EACH = _FILES.where(job_files.c.pandaid.in_(sa.bindparam("of_jobs", expanding=True)))
-_FILES_OF_ALL = Ready(_FILES.where(bulk.among_given(job_files.c.pandaid, "of_jobs")))

@@ -11,7 +11,7 @@ from ..core.errors import NotFound
 from ..core.states import OutputFileState
 from . import bulk
 from .jobs import batches
-from .ready import Ready
+from .ready import Ready, ReadyAmong
 from .tables import (
     INPUT_TYPES,
     catalogue_datasets,
@@ -33,8 +33,7 @@ REPORTED_COLUMNS = tuple(_REPORTED_NAMES.split())
 _WANTED = sa.select(*(jobs.c[name] for name in REPORTED_COLUMNS)).prefix_with("/* jobs.report */")
 _REPORTED = _WANTED.where(jobs.c.pandaid == sa.bindparam("pandaid"))
 _LOOKED_AT = Ready(_REPORTED)
-_LOOKED_AT_EACH = _WANTED.where(jobs.c.pandaid.in_(sa.bindparam("pandaids", expanding=True)))
-_LOOKED_AT_ALL = Ready(_WANTED.where(bulk.among_given(jobs.c.pandaid, "pandaids")))
+_ALL_LOOKED_AT = ReadyAmong(_WANTED, jobs.c.pandaid)
 _LOCKED = _REPORTED.with_for_update()
 
 
@@ -45,9 +44,7 @@ def look_for_report(tx: sa.Connection, pandaid: int) -> Any:
 
 def look_for_reports(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, Any]:
     """`look_for_report` of many jobs at once: {pandaid: row}, of those that there are."""
-    given = {"pandaids": list(pandaids)}
-    rows = _LOOKED_AT_ALL.all(tx, given) if tx.dialect.name == "postgresql" else tx.execute(_LOOKED_AT_EACH, given)
-    return {row.pandaid: row for row in rows}
+    return {row.pandaid: row for row in _ALL_LOOKED_AT.all(tx, pandaids)}
 
 
 def lock_for_report(tx: sa.Connection, pandaid: int) -> sa.Row[Any]:

@@ -14,6 +14,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from . import bulk
+
 _Convert = Callable[[Any], Any]
 
 #: Parameters that are no caller's, such as the states that a statement names.
@@ -41,6 +43,21 @@ class Ready:
         """Run it; returns the first row, or None."""
         rows = self.all(tx, given)
         return rows[0] if rows else None
+
+
+class ReadyAmong:
+    """A `Ready` statement for the rows whose column has one of the values of a list."""
+
+    def __init__(self, statement: sa.Select[Any], column: sa.ColumnElement[Any]) -> None:
+        self._in_one = Ready(statement.where(bulk.among_given(column, "among")))
+        self._in_many = statement.where(column.in_(sa.bindparam("among", expanding=True)))
+
+    def all(self, tx: sa.Connection, values: Sequence[Any]) -> Sequence[Any]:
+        """Run it for these values; returns the rows. Raises what `Connection.execute` does."""
+        given = {"among": list(values)}
+        if tx.dialect.name == "postgresql":
+            return self._in_one.all(tx, given)
+        return tx.execute(self._in_many, given).all()
 
 
 class _Compiled:

@@ -34,6 +34,15 @@ def server(config_files: tuple[Path, ...], db_url: str | None, host: str | None,
     serve(settings, set_up=tell, started=lambda url: click.echo(f"serving at {url}"), read_again=read)
 
 
+def _over_a_database(config_files: tuple[Path, ...], db_url: str | None) -> Settings:
+    """The settings, if their database has the schema of this release."""
+    from ..database import require_schema
+
+    settings = settings_of(config_files, db_url)
+    require_schema(settings.database.url)
+    return settings
+
+
 @click.command()
 @config_option
 @db_option
@@ -43,13 +52,8 @@ def jedi(config_files: tuple[Path, ...], db_url: str | None) -> None:
     SIGHUP has it read its configuration again.
     """
     from ...jedi.master import run_jedi
-    from ..database import require_schema
 
-    def read() -> Settings:
-        settings = settings_of(config_files, db_url)
-        require_schema(settings.database.url)
-        return settings
-
+    read = partial(_over_a_database, config_files, db_url)
     start_logging("jedi", settings := read())
     raise SystemExit(run_jedi(settings, read_again=read))
 
@@ -63,12 +67,7 @@ def daemon(config_files: tuple[Path, ...], db_url: str | None) -> None:
     SIGHUP has it read its configuration again.
     """
     from ...daemon.master import run_daemon
-    from ..database import require_schema
 
-    def read() -> Settings:
-        settings = settings_of(config_files, db_url)
-        require_schema(settings.database.url)
-        return settings
-
+    read = partial(_over_a_database, config_files, db_url)
     start_logging("daemon", settings := read())
     raise SystemExit(run_daemon(settings, settings.database.url, read_again=read))
