@@ -54,6 +54,7 @@ LIVELY = {
             "activator": {"period": 10, "sync": True},
             "closer": {"period": 10, "sync": True},
             "aggregates": {"period": 5, "sync": True},
+            "historian": {"period": 15, "sync": True},
             "archive": {"period": 600, "sync": True, "loop": True},
             "tmpwatch": {"period": 3600},
             "cleaner": {"period": 600, "sync": True},

@@ -247,6 +247,10 @@ class Client:
         """Whom the server takes us for; `row` has the token, the rules that gave roles, and what others would need."""
         return read(WhoInfo, self.transport.get("system/whoami"))
 
+    def web_address(self) -> str:
+        """Where a browser signs in to the server's pages as us, within a minute."""
+        return str(self.transport.post("system/get_web_ticket", {}).data["address"])
+
     # secrets
 
     def secrets(self) -> dict[str, str]:

@@ -121,6 +121,7 @@ class ServerSection(Section):
         ""  #: addresses, with commas, of front ends that are believed about certificates; empty: none
     )
     front_end_secret: str = ""  #: `file:PATH` or `env:NAME`: what these front ends show to prove that it is them
+    open_pages: bool = True  #: whether pages are for everybody; else for those who are signed in (`bamboo web`)
     user_labels: str = "user,panda,test"  #: what users may give as prodSourceLabel; others are for production
     max_user_priority: int = 1100  #: of users' tasks, as `prun --priority` says (client protocol 7.4)
     secrets_key: str = ""  #: `file:PATH` or `env:NAME`: Fernet keys, one a line, the first encrypts; empty: no secrets

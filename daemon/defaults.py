@@ -14,6 +14,7 @@ DEFAULT_ENTRIES = {
     "activator": DaemonEntry(period=60, sync=True),
     "closer": DaemonEntry(period=60, sync=True),
     "aggregates": DaemonEntry(period=30, sync=True),
+    "historian": DaemonEntry(period=60, sync=True),
     "archive": DaemonEntry(period=600, sync=True, loop=True),
     "tmpwatch": DaemonEntry(period=3600),
     "cleaner": DaemonEntry(period=600, sync=True),

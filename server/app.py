@@ -11,7 +11,7 @@ from flask import Flask, Response, current_app, g, request
 from ..core import logs
 from ..core.clock import Clock
 from ..core.settings import Settings
-from . import errors, identity, old_style
+from . import errors, identity, old_style, views
 from .api import (
     auth,
     creds,
@@ -22,7 +22,6 @@ from .api import (
     job,
     metaconfig,
     metrics,
-    monitor,
     pages,
     pilot,
     queue,
@@ -65,7 +64,7 @@ def create_app(settings: Settings, engine: sa.Engine, clock: Clock) -> Flask:
     )
     for noun in (task, job, pilot, file_server, dataset, queue, event, metaconfig, workflow, system, creds):
         app.register_blueprint(noun.routes, url_prefix=f"/api/v1/{noun.routes.name}")
-    for place in (downloads, monitor, pages, metrics, auth, old_style):
+    for place in (downloads, pages, metrics, auth, old_style, views):
         app.register_blueprint(place.routes)
     errors.register(app)
     app.before_request(_begin)

@@ -7,15 +7,19 @@ from typing import cast
 from flask import Flask, current_app, g, request
 
 from ..core.clock import Clock
+from ..core.errors import BadState
 from ..core.settings import ServerSection
 from .auth.access import Need, access_to, must_all_be_declared
 from .auth.caller import Caller
 from .auth.door import Door
+from .auth.session import Sessions
 from .context import context
+from .secret_box import fernet_of
 
-__all__ = ["Caller", "admit", "caller", "door_of", "install"]
+__all__ = ["Caller", "admit", "caller", "door_of", "install", "sessions"]
 
 _DOOR = "bamboo_door"
+_SESSIONS = "bamboo_sessions"
 
 
 def install(app: Flask, section: ServerSection, clock: Clock) -> None:
@@ -25,6 +29,8 @@ def install(app: Flask, section: ServerSection, clock: Clock) -> None:
     """
     must_all_be_declared(app)
     app.extensions[_DOOR] = Door.build(section, clock)
+    fernet = fernet_of(section.secrets_key)
+    app.extensions[_SESSIONS] = None if fernet is None else Sessions(fernet)
     app.before_request(admit)
 
 
@@ -47,5 +53,15 @@ def door_of(app: Flask) -> Door:
 def caller() -> Caller:
     """The caller of this request."""
     if "caller" not in g:
-        g.caller = door_of(current_app).caller(request, context().now())
+        now, known = context().now(), current_app.extensions[_SESSIONS]
+        g.caller = (known and known.caller(request, now)) or door_of(current_app).caller(request, now)
     return cast(Caller, g.caller)
+
+
+def sessions() -> Sessions:
+    """What browsers sign in with; raises `BadState` on a server without a key for it."""
+    found = current_app.extensions[_SESSIONS]
+    if found is None:
+        hint = "the administrator may set [server] secrets_key; pages are there without signing in"
+        raise BadState("nobody can sign in to the pages of this server: it has no key", hint=hint)
+    return cast(Sessions, found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,26 +19,32 @@ log = logging.getLogger(__name__)
 _WHERE = "[server] secrets_key"
 
 
+def fernet_of(setting: str) -> MultiFernet | None:
+    """The keys of a setting, `file:PATH` or `env:NAME`; None for an empty one. Raises `BadSettings`."""
+    if not setting:
+        return None
+    try:
+        text = referenced(setting)
+        return MultiFernet([Fernet(line.strip()) for line in text.splitlines() if line.strip()])
+    except KeyError:
+        fault = Fault(_WHERE, f"{setting[:200]!r} leads to no key", "give file:PATH, or env:NAME of a variable")
+    except (OSError, ValueError) as error:
+        what = error.strerror if isinstance(error, OSError) else "holds no Fernet keys"
+        fault = Fault(_WHERE, f"{setting[:200]!r}: {what}", "docs/identity.md says how a key is made")
+    raise BadSettings("secrets cannot be kept", [fault])
+
+
 class SecretBox:
     """Seals and opens. Of several keys the first seals, so that keys can be changed without losing anything."""
 
-    def __init__(self, keys: Iterable[str]) -> None:
-        self._fernet = MultiFernet([Fernet(key) for key in keys])
+    def __init__(self, fernet: MultiFernet) -> None:
+        self._fernet = fernet
 
     @classmethod
     def build(cls, setting: str) -> SecretBox | None:
-        """The box of a setting, `file:PATH` or `env:NAME`; None for an empty one. Raises `BadSettings`."""
-        if not setting:
-            return None
-        try:
-            text = referenced(setting)
-            return cls(line.strip() for line in text.splitlines() if line.strip())
-        except KeyError:
-            fault = Fault(_WHERE, f"{setting[:200]!r} leads to no key", "give file:PATH, or env:NAME of a variable")
-        except (OSError, ValueError) as error:
-            what = error.strerror if isinstance(error, OSError) else "holds no Fernet keys"
-            fault = Fault(_WHERE, f"{setting[:200]!r}: {what}", "docs/identity.md says how a key is made")
-        raise BadSettings("secrets cannot be kept", [fault])
+        """The box of a setting; None for an empty one. Raises `BadSettings`."""
+        fernet = fernet_of(setting)
+        return None if fernet is None else cls(fernet)
 
     def seal(self, user_name: str, key: str, value: str) -> str:
         """What is stored: it opens only as this secret of this user."""

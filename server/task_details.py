@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from ..sql import datasets as datasets_sql
 from ..sql import job_queries, task_queries
 from ..sql import tasks as tasks_sql
+from ..sql.selection import Selection
 from ..sql.tables import INPUT_TYPES
 from . import task_rows
 
@@ -69,7 +70,7 @@ def modified_since(
 ) -> list[dict[str, Any]]:
     """The tasks of a user that changed since a moment, the newest first."""
     columns = {"user_name": [user_name], **({"prod_source_label": [label]} if label else {})}
-    wanted = task_queries.TaskFilter(columns, modified_since=since, after=min_task_id)
+    wanted = Selection(columns, modified_since=since, after=min_task_id)
     return rows(tx, task_queries.list_tasks(tx, wanted, limit=MAX_TASKS))
 
 

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from ..core.errors import Fault, Invalid
+from ..core.panda_names import TASK_COLUMNS
 from ..core.states import TaskState
 from ..core.validation import guess
-from ..sql.task_queries import TaskFilter
+from ..sql.selection import Selection
 from .bodies import parse_json
-from .task_rows import TASK_COLUMNS, super_status
+from .task_rows import super_status
 
 IDS = ("jediTaskID", "reqID")
 _TEXTS = (
@@ -37,7 +38,7 @@ NAMES = (*IDS, *COLUMNS, "superStatus")
 _REGULAR = frozenset("+?\\()[]{}")
 
 
-def parse_filters(text: str, user_name: str, *, since: datetime | None, before: int | None) -> TaskFilter:
+def parse_filters(text: str, user_name: str, *, since: datetime | None, before: int | None) -> Selection:
     """What to list: the caller's own tasks unless the filters name a user. Raises `Invalid`."""
     given = parse_json(text) if text else {}
     if not isinstance(given, dict):
@@ -47,7 +48,7 @@ def parse_filters(text: str, user_name: str, *, since: datetime | None, before: 
 
 def filter_of(
     given: Mapping[str, object], user_name: str | None, *, since: datetime | None, before: int | None = None
-) -> TaskFilter:
+) -> Selection:
     """What filters mean: tasks of `user_name`, unless that is None or they name a user. Raises `Invalid`."""
     faults = list(_faults(given))
     if faults:
@@ -64,7 +65,7 @@ def filter_of(
             columns[COLUMNS[name]] = words
     if user_name is not None:
         columns.setdefault("user_name", [user_name])
-    return TaskFilter(columns, ids, since, before)
+    return Selection(columns, ids, since, before)
 
 
 def _faults(given: Mapping[str, object]) -> list[Fault]:

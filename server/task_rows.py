@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from ..core.job_errors import ENDED_WITH_PILOT, meaning_of, who_must_act
+from ..core.panda_names import JOB_COLUMNS, TASK_COLUMNS
 from ..core.pilot_errors import ENDED_WITH_PAYLOAD
 from ..core.plain_words import in_words
 from ..core.states import TaskState
@@ -23,113 +25,6 @@ SUPER_STATES = {
         "running",
     ),
     _T.TOBROKEN: "broken",
-}
-
-#: PanDA's names of columns of `tasks`.
-TASK_COLUMNS = {
-    "jediTaskID": "jeditaskid",
-    "reqID": "jeditaskid",
-    "taskName": "task_name",
-    "status": "status",
-    "oldStatus": "old_status",
-    "userName": "user_name",
-    "vo": "vo",
-    "prodSourceLabel": "prod_source_label",
-    "workingGroup": "working_group",
-    "processingType": "processing_type",
-    "campaign": "campaign",
-    "taskPriority": "task_priority",
-    "currentPriority": "current_priority",
-    "gshare": "gshare",
-    "resource_type": "resource_type",
-    "workQueue_ID": "work_queue_id",
-    "site": "site",
-    "nucleus": "nucleus",
-    "cloud": "cloud",
-    "architecture": "architecture",
-    "container_name": "container_name",
-    "transPath": "trans_path",
-    "coreCount": "core_count",
-    "ramCount": "ram_count_mb",
-    "outDiskCount": "out_disk_count_kb",
-    "workDiskCount": "work_disk_count_mb",
-    "walltime": "max_walltime_seconds",
-    "splitRule": "split_rule",
-    "attemptNr": "attempt_nr",
-    "parent_tid": "parent_tid",
-    "errorDialog": "error_dialog",
-    "creationDate": "created_at",
-    "modificationTime": "modified_at",
-    "stateChangeTime": "state_changed_at",
-    "startTime": "started_at",
-    "endTime": "ended_at",
-    "lockedBy": "lease_owner",
-}
-
-#: PanDA's names of columns of `jobs`.
-JOB_COLUMNS = {
-    "PandaID": "pandaid",
-    "jediTaskID": "jeditaskid",
-    "jobStatus": "status",
-    "jobSubStatus": "substatus",
-    "attemptNr": "attempt_nr",
-    "computingSite": "queue",
-    "node": "node",
-    "modificationHost": "node",
-    "prodUserName": "user_name",
-    "VO": "vo",
-    "prodSourceLabel": "prod_source_label",
-    "workingGroup": "working_group",
-    "processingType": "processing_type",
-    "currentPriority": "current_priority",
-    "gshare": "gshare",
-    "resource_type": "resource_type",
-    "transformation": "transformation",
-    "container_name": "container_name",
-    "coreCount": "core_count",
-    "minRamCount": "min_ram_count_mb",
-    "maxDiskCount": "max_disk_count_mb",
-    "maxWalltime": "max_walltime_seconds",
-    "nInputFiles": "n_input_files",
-    "inputFileBytes": "input_file_bytes",
-    "nEvents": "n_events",
-    "commandToPilot": "command_to_pilot",
-    "pilotID": "pilot_id",
-    "batchID": "batch_id",
-    "schedulerID": "scheduler_id",
-    "creationTime": "created_at",
-    "modificationTime": "modified_at",
-    "stateChangeTime": "state_changed_at",
-    "startTime": "started_at",
-    "endTime": "ended_at",
-    "heartbeatTime": "heartbeat_at",
-    "leaseUntil": "lease_until",
-    "cpuConsumptionTime": "cpu_consumption_seconds",
-    "cpuConsumptionUnit": "cpu_consumption_unit",
-    "maxRSS": "max_rss_kb",
-    "maxPSS": "max_pss_kb",
-    "maxVMEM": "max_vmem_kb",
-    "totRBYTES": "tot_rbytes_kb",
-    "totWBYTES": "tot_wbytes_kb",
-    "workDirSize": "work_dir_bytes",
-    "memory_leak": "memory_leak_kb_per_second",
-    "isScout": "is_scout",
-    "transExitCode": "trans_exit_code",
-    "pilotErrorCode": "pilot_error_code",
-    "pilotErrorDiag": "pilot_error_diag",
-    "exeErrorCode": "exe_error_code",
-    "exeErrorDiag": "exe_error_diag",
-    "supErrorCode": "sup_error_code",
-    "supErrorDiag": "sup_error_diag",
-    "ddmErrorCode": "ddm_error_code",
-    "ddmErrorDiag": "ddm_error_diag",
-    "brokerageErrorCode": "brokerage_error_code",
-    "brokerageErrorDiag": "brokerage_error_diag",
-    "jobDispatcherErrorCode": "job_dispatcher_error_code",
-    "jobDispatcherErrorDiag": "job_dispatcher_error_diag",
-    "taskBufferErrorCode": "task_buffer_error_code",
-    "taskBufferErrorDiag": "task_buffer_error_diag",
-    "retryRule": "retry_rule",
 }
 
 
@@ -270,6 +165,14 @@ def file_row(file: Any) -> dict[str, Any]:
         "guid": file.guid,
         "url": file.url,
         "storage": file.storage,
+    }
+
+
+def small(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as BigPanDA writes it: small letters, moments as text in UTC."""
+    return {
+        key.lower(): value.strftime("%Y-%m-%d %H:%M:%S") if isinstance(value, datetime) else value
+        for key, value in row.items()
     }
 
 

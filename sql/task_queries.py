@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,22 +12,12 @@ import sqlalchemy as sa
 from ..core.errors import NotFound
 from ..core.job_errors import most_telling, says_payload_failed
 from ..core.plain_words import without_numbers
+from .selection import Selection, newest
 from .tables import ERROR_SOURCES, commands, datasets, files, task_events, task_params, tasks
 from .views import all_jobs
 
 #: Different sets of errors that one task's summary looks at, the most frequent first.
 MAX_ERROR_SETS = 5000
-
-
-@dataclass(frozen=True)
-class TaskFilter:
-    """Which tasks to list. Each column has alternatives, one of which must fit; `*` stands for anything."""
-
-    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    ids: Collection[int] = ()
-    modified_since: datetime | None = None
-    before: int | None = None  # only tasks with smaller ids: the next page
-    after: int | None = None  # only tasks with larger ids
 
 
 @dataclass(frozen=True)
@@ -59,28 +48,9 @@ class ErrorGroup:
     example_job: int
 
 
-def list_tasks(tx: sa.Connection, wanted: TaskFilter, *, limit: int) -> list[sa.Row[Any]]:
+def list_tasks(tx: sa.Connection, wanted: Selection, *, limit: int) -> list[sa.Row[Any]]:
     """Tasks that fit, the newest first."""
-    statement = sa.select(tasks).order_by(tasks.c.jeditaskid.desc()).limit(limit)
-    for name, alternatives in wanted.columns.items():
-        column = tasks.c[name]
-        statement = statement.where(sa.or_(sa.false(), *(_fits(column, text) for text in alternatives)))
-    if wanted.ids:
-        statement = statement.where(tasks.c.jeditaskid.in_(list(wanted.ids)))
-    if wanted.modified_since is not None:
-        statement = statement.where(tasks.c.modified_at >= wanted.modified_since)
-    if wanted.after is not None:
-        statement = statement.where(tasks.c.jeditaskid > wanted.after)
-    if wanted.before is not None:
-        statement = statement.where(tasks.c.jeditaskid < wanted.before)
-    return list(tx.execute(statement))
-
-
-def _fits(column: sa.ColumnElement[Any], text: str) -> sa.ColumnElement[bool]:
-    if "*" not in text:
-        return column == text
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
-    return column.like(escaped, escape="\\")
+    return newest(tx, tasks, "jeditaskid", wanted, limit=limit)
 
 
 def file_counts(tx: sa.Connection, jeditaskids: Sequence[int]) -> dict[int, FileCounts]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
+from . import panda_views
 from .tables import archived_jobs, jobs
 
 #: The tables behind the view, and whether what they hold is archived.
@@ -43,7 +44,10 @@ def drop(connection: sa.Connection) -> None:
 
 @contextmanager
 def rebuilt(connection: sa.Connection) -> Iterator[None]:
-    """For migrations that change the columns of jobs: the view is away meanwhile, and has the new ones afterwards."""
+    """For migrations that change columns of tables with views: these are away meanwhile, and have the new ones
+    afterwards."""
+    panda_views.drop(connection)
     drop(connection)
     yield
     create(connection)
+    panda_views.create(connection)

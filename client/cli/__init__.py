@@ -10,6 +10,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "why": ("bamboo.client.cli.why:why", "Why a task, a job or a queue is where it is, and what would help."),
     "login": ("bamboo.client.cli.login:login", "Log in with your organisation's provider of identities."),
     "logout": ("bamboo.client.cli.login:logout", "Forget a login."),
+    "web": ("bamboo.client.cli.web:web", "Open the server's pages in a browser, signed in."),
     "whoami": ("bamboo.client.cli.whoami:whoami", "Whom the server takes you for, and why."),
     "secret": ("bamboo.client.cli.secret:secret", "Keep passwords and keys that your jobs need."),
     "completion": ("bamboo.client.cli.completion:completion", "Print the completion script for a shell."),

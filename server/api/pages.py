@@ -1,15 +1,13 @@
-"""/livez, /readyz and the plain status page."""
+"""/livez and /readyz: for whoever starts and watches this process."""
 
 from __future__ import annotations
 
 import os
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response
 
-from ... import __version__
-from ...core.states import TASKS
-from ...sql import counts, migrate, queues, task_queries
+from ...sql import migrate
 from ..auth.access import NOBODY, open_to
 from ..context import context
 from ..envelope import as_json
@@ -36,27 +34,6 @@ def readyz() -> Response:
     if problems:
         answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return answer
-
-
-@routes.get("/")
-@open_to(NOBODY)
-def status() -> Response:
-    """Tasks and jobs by their states, for people."""
-    now = context().now()
-    with context().reading() as tx:
-        tasks = task_queries.counts_by_status(tx)
-        n_jobs, counted_at = counts.lately(tx, now=now)
-        rows = queues.list_queues(tx)
-    states = sorted({state for by_state in n_jobs.values() for state in by_state})
-    page = render_template(
-        "status.html",
-        version=__version__,
-        tasks=[(state, row.meaning, tasks[state]) for state, row in TASKS.rows.items() if state in tasks],
-        states=states,
-        queues=[(row, n_jobs.get(row.queue, {})) for row in rows],
-        counted_at=counted_at,
-    )
-    return Response(page, headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"})
 
 
 def _database_problems() -> list[str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from flask import Blueprint, Response, current_app, request
 
 from ... import __version__
-from ..auth.access import ANYONE, NOBODY, open_to
+from ..auth.access import ANYONE, NOBODY, OWN, open_to
 from ..auth.whoami import description
 from ..context import context
 from ..envelope import succeeded
-from ..identity import caller, door_of
+from ..identity import caller, door_of, sessions
 
 routes = Blueprint("system", __name__)
 
@@ -34,6 +36,14 @@ def whoami() -> Response:
 def get_attributes() -> Response:
     """What the server sees of the request: for finding out why somebody is not who they think they are."""
     return succeeded({"environment": seen()})
+
+
+@routes.post("/get_web_ticket")
+@open_to(OWN)
+def get_web_ticket() -> Response:
+    """A ticket with which a browser signs in as the caller: the address to open within a minute."""
+    ticket = sessions().ticket(caller(), context().now())
+    return succeeded({"ticket": ticket, "address": f"{context().public_url()}/sign_in?{urlencode({'ticket': ticket})}"})
 
 
 def seen() -> dict[str, str]:

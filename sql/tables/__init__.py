@@ -18,6 +18,7 @@ from .grid import (
     work_queues,
     workers,
 )
+from .history import STEP_SECONDS, job_endings, job_samples
 from .jobs import (
     ERROR_SOURCES,
     archived_jobs,
@@ -53,6 +54,7 @@ __all__ = [
     "FIRST_TASK_ID",
     "INPUT_TYPES",
     "OUTPUT_TYPES",
+    "STEP_SECONDS",
     "TASKS_OVER",
     "archived_jobs",
     "audit",
@@ -69,11 +71,13 @@ __all__ = [
     "grid_sources",
     "input_needs",
     "job_counts",
+    "job_endings",
     "job_events",
     "job_files",
     "job_metadata",
     "job_params",
     "job_reports",
+    "job_samples",
     "jobs",
     "leases",
     "links",

@@ -132,6 +132,7 @@ jobs = sa.Table(
     sa.Index("ix_jobs_queued", "status", "queue", "pandaid", **only(f"status IN ({words(QUEUED)})")),
     sa.Index("ix_jobs_holding", "pandaid", **only("status IN ('holding', 'merging', 'transferring')")),
     sa.Index("ix_jobs_merging", "merge_pandaid", "jeditaskid", **only("status = 'merging'")),
+    sa.Index("ix_jobs_over", "modified_at", **only(f"status IN ({words(sorted(JOBS.final))})")),
     sa.Index(None, "jeditaskid", "pandaid"),
     sqlite_autoincrement=True,
     postgresql_with=updated_often(fillfactor=85),

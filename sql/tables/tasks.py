@@ -93,6 +93,7 @@ tasks = sa.Table(
     sa.Index(None, "user_name", "jeditaskid"),
     sa.Index(None, "task_name"),
     sa.Index(None, "modified_at"),
+    sa.Index("ix_tasks_parent", "parent_tid", **only("parent_tid IS NOT NULL")),
     # What is over and archived is in it no more, so that the archive's cost does not grow with history.
     sa.Index(
         "ix_tasks_to_archive",

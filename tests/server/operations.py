@@ -145,6 +145,7 @@ _API: dict[str, Operation] = {
     "GET system/get_attributes": Operation(),
     "GET system/is_alive": Operation(),
     "GET system/whoami": Operation(),
+    "POST system/get_web_ticket": Operation(),
     "GET task/get_datasets_and_files": Operation(_task),
     "GET task/get_detailed_info": Operation(_task),
     "GET task/get_details": Operation(_task),
@@ -229,18 +230,50 @@ _METHODS: dict[str, Operation] = {
     ),
 }
 
-_PLACES: dict[str, Operation] = {
+_PAGES: dict[str, Operation] = {
     "GET /": Operation(),
+    "GET /agents/": Operation(),
+    "GET /dataset": Operation(lambda o: {"datasetname": o.dataset}),
+    "GET /dataset/": Operation(lambda o: {"datasetname": o.dataset}),
+    "GET /datasets/": Operation(),
+    "GET /decisions/": Operation(),
+    "GET /errors/": Operation(),
+    "GET /globalshares/": Operation(),
+    "GET /job": Operation(lambda o: {"pandaid": o.job}),
+    "GET /job/": Operation(lambda o: {"pandaid": o.job}),
+    "GET /job/<int:pandaid>/": Operation(),
+    "GET /job/<int:pandaid>/why/": Operation(),
+    "GET /jobs/": Operation(lambda o: {"jeditaskid": o.task}),
+    "GET /queue/<path:name>/": Operation(),
+    "GET /queues/": Operation(),
+    "GET /search": Operation(),
+    "GET /settings/": Operation(),
+    "GET /sign_in": Operation(lambda o: {"ticket": "none"}, ends_in="BAM-INPUT-001"),
+    "GET /site/<path:name>/": Operation(),
+    "GET /sites/": Operation(),
+    "GET /static/<path:name>": Operation(),
+    "GET /task": Operation(lambda o: {"jeditaskid": o.task}),
+    "GET /task/": Operation(lambda o: {"jeditaskid": o.task}),
+    "GET /task/<int:task_id>/": Operation(),
+    "GET /task/<int:task_id>/why/": Operation(),
+    "GET /tasks/": Operation(),
+    "GET /user/<path:name>/": Operation(),
+    "GET /users/": Operation(),
+    "GET /workers/": Operation(),
+    "POST /sign_out": Operation(),
+    "POST /task/<int:task_id>/command/<verb>": Operation(changes=True),
+}
+
+_PLACES: dict[str, Operation] = {
+    **_PAGES,
     "GET /auth/<vo>_auth_config.json": Operation(ends_in="BAM-FIND-001"),
     "GET /cache/<name>": Operation(),
     "GET /cache/ddmendpoints.json": Operation(),
     "GET /cache/schedconfig/<queue>.all.json": Operation(),
     "GET /cache/schedconfig/pandaqueues.json": Operation(),
-    "GET /jobs/": Operation(lambda o: {"jeditaskid": o.task}),
     "GET /livez": Operation(),
     "GET /metrics": Operation(),
     "GET /readyz": Operation(),
-    "GET /tasks/": Operation(),
     "GET /trf/user/<name>": Operation(ends_in="BAM-FIND-001"),
 }
 
@@ -252,12 +285,27 @@ REQUESTS: dict[str, Operation] = {
 }
 
 
+def _parts(objects: Objects) -> dict[str, str]:
+    """What stands for the variable parts of addresses."""
+    return {
+        "<vo>": "none",
+        "<queue>": objects.queue,
+        "<name>": objects.sandbox,
+        "<int:task_id>": str(objects.task),
+        "<int:pandaid>": str(objects.job),
+        "/static/<path:name>": "/static/bamboo.css",
+        "<path:name>": objects.queue,
+        "<verb>": "pause",
+    }
+
+
 def send(client: Any, name: str, objects: Objects, headers: Mapping[str, str]) -> TestResponse:
     """Ask for an operation, by the request that is known for it."""
     asked = REQUESTS[name]
     verb, path = name.split()
     fields = dict(asked.fields(objects))
-    path = path.replace("<vo>", "none").replace("<queue>", objects.queue).replace("<name>", objects.sandbox)
+    for part, value in _parts(objects).items():
+        path = path.replace(part, value)
     how: dict[str, Any] = {"query_string": fields}
     if asked.by_form:
         how = {"data": fields, "content_type": "multipart/form-data"}

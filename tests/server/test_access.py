@@ -142,7 +142,8 @@ class Heard:
     @property
     def verdict(self) -> str:
         if self.status in (401, 403):  # the old style has 403 for both (client protocol 3.6)
-            return {"BAM-AUTH-001": "unknown", "BAM-AUTH-003": "turned away"}.get(self.refusal, "")
+            by_code = {"BAM-AUTH-001": "unknown", "BAM-AUTH-002": "refused", "BAM-AUTH-003": "turned away"}
+            return by_code.get(self.refusal, "")
         return "refused" if self.said_no or self.refusal.startswith("BAM-AUTH-") else "allowed"
 
 

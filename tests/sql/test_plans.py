@@ -40,6 +40,7 @@ from bamboo.sql import (
 )
 from bamboo.sql import tables as t
 from bamboo.sql.engine import open_engine
+from bamboo.sql.selection import Selection
 
 #: So far ahead that the twelve months before it have partitions of their own.
 NOW = utc_now() + timedelta(days=400)
@@ -255,12 +256,12 @@ def _one_task(large: Large, tx: sa.Connection) -> None:
 
 
 def _list_tasks(large: Large, tx: sa.Connection) -> None:
-    newest = task_queries.TaskFilter()
+    newest = Selection()
     assert task_queries.list_tasks(tx, newest, limit=50)
-    mine = task_queries.TaskFilter({"user_name": ["Bench User"]}, before=large.task)
+    mine = Selection({"user_name": ["Bench User"]}, before=large.task)
     assert task_queries.list_tasks(tx, mine, limit=5)
-    assert task_queries.list_tasks(tx, task_queries.TaskFilter({"task_name": ["user.old.77"]}), limit=50)
-    assert task_queries.list_tasks(tx, task_queries.TaskFilter(modified_since=NOW + timedelta(days=1)), limit=50) == []
+    assert task_queries.list_tasks(tx, Selection({"task_name": ["user.old.77"]}), limit=50)
+    assert task_queries.list_tasks(tx, Selection(modified_since=NOW + timedelta(days=1)), limit=50) == []
     assert tasks.namesakes(tx, "user.old.77", None, "bamboo", "user")
 
 

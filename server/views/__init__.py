@@ -1,0 +1,22 @@
+"""The pages that people look at, and the data behind each with `?json` (manual ch. 4.3)."""
+
+from . import (  # noqa: F401 - each adds its pages  # noqa: F401 - the same
+    assets,
+    dashboard,
+    data,
+    failures,
+    grid,
+    job,
+    jobs,
+    people,
+    queues,
+    search,
+    signing_in,
+    system,
+    task,
+    tasks,
+    why,
+)
+from .show import routes
+
+__all__ = ["routes"]

@@ -1,0 +1,71 @@
+"""The error explorer: failures of the last hours by cause, over time, by queue and by user."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from flask import Response
+from pydantic import Field
+
+from ...sql import history
+from ..auth.access import NOBODY, open_to
+from ..bodies import Query, read_query
+from ..context import context
+from . import activity
+from .chart import over_time
+from .show import routes, show
+
+#: Rows of the table of causes, and columns of that of queues.
+SHOWN = 50
+SHOWN_QUEUES = 12
+
+
+class Asked(Query):
+    hours: Annotated[float, Field(ge=1, le=24 * 90)] = 12
+    cause: Annotated[str, Field(max_length=40)] | None = None
+    queue: Annotated[str, Field(max_length=128)] | None = None
+    user: Annotated[str, Field(max_length=128)] | None = None
+
+
+@routes.get("/errors/")
+@open_to(NOBODY)
+def failures() -> Response:
+    """Failures by cause, with what each means and who must act."""
+    asked = read_query(Asked)
+    now = context().now()
+    since = now - timedelta(hours=asked.hours)
+    narrowed = {"cause": asked.cause, "queue": asked.queue, "user_name": asked.user}
+    only = {name: [value] for name, value in narrowed.items() if value}
+    with context().reading() as tx:
+        of_all = activity.ended(tx, since, only)
+        causes = activity.causes(tx, since, only, limit=SHOWN)
+        only["status"] = ["failed"]
+        by_time = history.endings(tx, "at", "cause", since=since, only=only)
+        by_place = history.endings(tx, "cause", "queue", since=since, only=only)
+        by_user = sorted(history.endings(tx, "user_name", since=since, only=only), key=lambda row: -row.n_jobs)[:SHOWN]
+    data = {
+        "hours": asked.hours,
+        "asked": {name: value for name, value in asked.model_dump().items() if value and name != "hours"},
+        "n_failed": of_all.get("failed", 0),
+        "n_ended": sum(of_all.values()),
+        "causes": causes,
+        "users": [{"user": row.user_name, "n": int(row.n_jobs)} for row in by_user],
+        **_matrix(by_place),
+    }
+    rows = ((row.at, row.cause or "no code", row.n_jobs) for row in by_time)
+    chart = over_time("Failures by cause", "jobs", rows, since=since, until=now, is_share=True)
+    return show("failures.html", "Errors", {**data, "charts": [chart]}, rows=data)
+
+
+def _matrix(rows: list[Any]) -> dict[str, Any]:
+    """Causes by queues, those with the most failures."""
+    by_queue: dict[str, int] = {}
+    for row in rows:
+        by_queue[row.queue] = by_queue.get(row.queue, 0) + int(row.n_jobs)
+    shown = sorted(by_queue, key=lambda queue: -by_queue[queue])[:SHOWN_QUEUES]
+    cells: dict[str, dict[str, int]] = {}
+    for row in rows:
+        if row.queue in shown:
+            cells.setdefault(row.cause, {})[row.queue] = int(row.n_jobs)
+    return {"queues": [{"queue": queue, "n": by_queue[queue]} for queue in shown], "matrix": cells}

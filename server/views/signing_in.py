@@ -1,0 +1,42 @@
+"""Signing in to the pages with a ticket, and out again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from flask import Response, request
+from pydantic import Field
+
+from ..auth.access import NOBODY, open_to
+from ..auth.session import COOKIE, SESSION_SECONDS
+from ..bodies import Query, read_query
+from ..context import context
+from ..identity import sessions
+from .show import go_to, routes
+
+
+class Ticket(Query):
+    ticket: Annotated[str, Field(max_length=4000)]
+    page: Annotated[str, Field(max_length=1000, pattern=r"^/([^/\\].*)?$")] = "/"
+
+
+@routes.get("/sign_in")
+@open_to(NOBODY)
+def sign_in() -> Response:
+    """Exchange a ticket for a cookie, and go to a page."""
+    asked = read_query(Ticket)
+    cookie = sessions().cookie(asked.ticket, context().now())
+    response = go_to(asked.page)
+    response.set_cookie(
+        COOKIE, cookie, max_age=SESSION_SECONDS, httponly=True, samesite="Lax", secure=request.is_secure, path="/"
+    )
+    return response
+
+
+@routes.post("/sign_out")
+@open_to(NOBODY)
+def sign_out() -> Response:
+    """Forget who it is."""
+    response = go_to("/")
+    response.delete_cookie(COOKIE, path="/")
+    return response

@@ -1,0 +1,47 @@
+"""The list of tasks (manual ch. 4.3), with facets; and as old versions of `pbook` ask for it (client protocol 12.4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response
+
+from ...sql import selection, task_queries
+from ...sql.tables import tasks
+from .. import task_rows
+from ..auth.access import NOBODY, open_to
+from ..bodies import read_query
+from ..context import context
+from ..task_rows import small
+from .asked import LOOKED_AT, MAX_LISTED, TASK_FACETS, TasksAsked
+from .show import routes, show, wants_json
+
+#: What the facets are about; names are too many to be one.
+FACETS = {name: column for name, column in TASK_FACETS.items() if name != "taskname"}
+
+
+@routes.get("/tasks/")
+@open_to(NOBODY)
+def list_of_tasks() -> Response:
+    """Tasks of everybody, the newest first, with their inputs in `dsinfo`."""
+    asked = read_query(TasksAsked)
+    wanted = asked.selection(context().now())
+    limit = min(asked.limit, MAX_LISTED) if wants_json() else asked.display_limit
+    with context().reading() as tx:
+        found = task_queries.list_tasks(tx, wanted, limit=limit)
+        inputs = task_queries.file_counts(tx, [task.jeditaskid for task in found])
+        rows = [_row(task_rows.task_row(task, inputs.get(task.jeditaskid))) for task in found]
+        facets: dict[str, Any] = {}
+        if not wants_json():
+            by_column = selection.facets(tx, tasks, "jeditaskid", wanted, list(FACETS.values()), limit=LOOKED_AT)
+            facets = {name: by_column[column] for name, column in FACETS.items()}
+    more = rows[-1]["jeditaskid"] if len(rows) == limit else None
+    given = asked.model_dump(exclude_none=True, exclude_defaults=True)
+    data = {"rows": rows, "facets": facets, "more": more, "asked": given, "looked_at": LOOKED_AT}
+    return show("tasks.html", "Tasks", data, rows=rows)
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    lower = small(row)
+    names = ("pctfinished", "pctfailed", "nfiles", "nfilesfinished", "nfilesfailed")
+    return {**lower, "dsinfo": {name: lower[name] for name in names}}

@@ -1,0 +1,15 @@
+"""Who looks at a page: somebody who has shown who they are, or nobody in particular."""
+
+from __future__ import annotations
+
+from ...core.errors import BambooError
+from ..auth.caller import Caller
+from ..identity import caller
+
+
+def viewer() -> Caller | None:
+    """The caller of this request, if it shows one that may come in; pages are for everybody."""
+    try:
+        return caller()
+    except BambooError:
+        return None
