@@ -85,10 +85,10 @@ def test_hostile_names_are_text(pages: FlaskClient, world: Any, engine: sa.Engin
         tx.execute(sa.update(t.tasks).values(error_dialog=HOSTILE))
         held = {"status": "running", "lease_until": clock()}
         tx.execute(sa.update(t.jobs).values(node=HOSTILE, pilot_error_code=1305, pilot_error_diag=HOSTILE, **held))
-    for path in ("/tasks/", "/jobs/", f"/task/{task}/", f"/job/{job}/", "/users/", "/workers/", f"/search?q={HOSTILE}"):
-        text = get(pages, path, 302 if path.startswith("/search") else 200)
-        assert "<script>alert" not in text
-        assert path.startswith("/search") or "&lt;script&gt;" in text
+    for path in ("/tasks/", "/jobs/", f"/task/{task}/", f"/job/{job}/", "/users/", "/workers/"):
+        text = get(pages, path)
+        assert "<script>alert" not in text and "&lt;script&gt;" in text
+    assert "<script>alert" not in get(pages, f"/search?q={HOSTILE}")
     get(pages, f"/tasks/?username={HOSTILE}")
     assert "<script>alert" not in get(pages, f"/jobs/?error={HOSTILE}", 422)
 
