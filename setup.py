@@ -21,6 +21,7 @@ ROOMS = [
     "server.auth",
     "server.old_style",
     "server.transforms",
+    "server.views",
     "server.why",
     "jedi",
     "jedi.agents",
