@@ -17,7 +17,8 @@ help:  ## this list
 demo: $(VENV)/.installed  ## start everything, run a task over real files (IN=<folder>), show its outputs
 	@$(BIN)/bamboo demo $(if $(IN),--in "$(IN)") $(if $(STATE),--state "$(STATE)")
 
-test: $(VENV)/.test-installed $(PANDA_PROGRAMS)  ## run the whole suite, on SQLite and a real PostgreSQL
+test: $(VENV)/.test-installed $(PANDA_PROGRAMS)  ## run the whole suite, on SQLite and a real PostgreSQL, pages in Chromium
+	@command -v chromium chromium-browser google-chrome > /dev/null || echo "no Chromium: pages will not be looked at (apt-get install chromium)"
 	$(BIN)/pytest -n 2 --dist worksteal
 
 chaos: $(VENV)/.test-installed  ## kill a private system 1000 times (KILLS=<n>) on SQLite and PostgreSQL, and write docs/trust_campaign.md

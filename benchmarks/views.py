@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bamboo.core.states import JobState
+from bamboo.sql import history
 
 from .database import settle
 from .measuring import Setting, bare_replies, measured, named, tell_errors
@@ -16,9 +17,13 @@ from .server import running_server
 from .sources import Looks
 
 #: What part of the jobs is in which state.
-STATES = {JobState.FINISHED: 0.7, JobState.ACTIVATED: 0.2, JobState.RUNNING: 0.1}
+STATES = {JobState.FINISHED: 0.6, JobState.FAILED: 0.1, JobState.ACTIVATED: 0.2, JobState.RUNNING: 0.1}
 #: Different tasks or jobs that are asked for by turns.
 N_ASKED = 200
+PAGES = (
+    *("/", "/tasks/", "/jobs/", "/errors/", "/queues/", "/sites/", "/workers/", "/globalshares/", "/users/"),
+    *("/datasets/", "/decisions/", "/agents/", "/settings/"),
+)
 #: The one user who asks here would soon hear 429.
 UNLIMITED = {"BAMBOO_SERVER__REQUESTS_PER_MINUTE": "0"}
 
@@ -43,6 +48,7 @@ def run(setting: Setting, sizes: Sizes) -> Report:
         for state, part in STATES.items():
             population.add_jobs(int(sizes.jobs * part), state)
         population.finish()
+        _tell_history(population)
         settle(url)
         with running_server(url, setting.databases.folder / "views", environ=UNLIMITED) as server:
             token = server.user_token()
@@ -57,6 +63,15 @@ def run(setting: Setting, sizes: Sizes) -> Report:
                 tell_errors(report, kind, got.tally)
     report.notes.append(f"{named(jobs=sizes.jobs)}, {named(tasks=sizes.tasks)}")
     return report
+
+
+def _tell_history(population: Population) -> None:
+    """What the historian would have kept of these jobs."""
+    step = history.step_of(population.now)
+    with population.engine.begin() as tx:
+        history.book_step(tx, step)
+    with population.engine.begin() as tx:
+        history.take_sample(tx, step)
 
 
 def views(population: Population, seed: int) -> Mapping[str, Sequence[str]]:
@@ -76,5 +91,12 @@ def views(population: Population, seed: int) -> Mapping[str, Sequence[str]]:
         "job: details": [f"{api}/job/get_detailed_info?job_id={job}" for job in jobs],
         "job: why": [f"{api}/job/why?job_id={job}" for job in jobs],
         "queues": [f"{api}/queue/list"],
-        "status page": ["/"],
+        **{f"page {path}": [path] for path in PAGES},
+        "page of a task": [f"/task/{task}/" for task in tasks],
+        "page of a job": [f"/job/{job}/" for job in jobs],
+        "page of a queue": [f"/queue/{population.queue(number)}/" for number in range(population.n_queues)],
+        "page: jobs of a task": [f"/jobs/?jeditaskid={task}" for task in tasks],
+        "page: failed jobs at a queue": [f"/jobs/?jobstatus=failed&computingsite={population.queue(1)}"],
+        "page: jobs of nobody": ["/jobs/?produsername=nobody"],
+        "page: tasks by name": ["/tasks/?taskname=*7*"],
     }

@@ -141,7 +141,7 @@ def _summed(
     only: Mapping[str, Sequence[str]] | None,
 ) -> list[sa.Row[Any]]:
     keys = [table.c[name] for name in by]
-    sums = [sa.func.sum(table.c[name]).label(name) for name in figures]
+    sums = [sa.cast(sa.func.sum(table.c[name]), table.c[name].type).label(name) for name in figures]
     statement = sa.select(*keys, *sums).where(table.c.at >= since).group_by(*keys).order_by(*keys)
     for name, wanted in (only or {}).items():
         statement = statement.where(bulk.among(tx, table.c[name], list(wanted)))

@@ -101,17 +101,15 @@ def attempts_of(tx: sa.Connection, pandaid: int, *, limit: int = 50) -> list[sa.
         .where(job_files.c.pandaid == pandaid, job_files.c.fileid.is_not(None))
         .limit(LOOKED_AT_INPUTS)
     ).all()
-    same = (
-        sa.select(job_files.c.pandaid)
-        .where(
+    same = {pandaid}
+    if inputs:
+        among = (
             job_files.c.datasetid.in_({row.datasetid for row in inputs}),
             job_files.c.fileid.in_([row.fileid for row in inputs]),
         )
-        .distinct()
-    )
-    mine = sa.or_(all_jobs.c.pandaid == pandaid, all_jobs.c.pandaid.in_(same))
-    statement = sa.select(all_jobs).where(mine if inputs else all_jobs.c.pandaid == pandaid)
-    return list(tx.execute(statement.order_by(all_jobs.c.pandaid).limit(limit)))
+        same |= set(tx.scalars(sa.select(job_files.c.pandaid).where(*among).distinct().limit(limit)))
+    statement = sa.select(all_jobs).where(all_jobs.c.pandaid.in_(sorted(same)))
+    return list(tx.execute(statement.order_by(all_jobs.c.pandaid)))
 
 
 def sibling(tx: sa.Connection, job: Any) -> int | None:

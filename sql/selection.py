@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -68,13 +69,36 @@ def newest(tx: sa.Connection, table: sa.FromClause, key: str, wanted: Selection,
     return list(tx.execute(chosen.order_by(table.c[key].desc()).limit(limit)))
 
 
+@dataclass(frozen=True)
+class Newest:
+    """The first rows that fit, whether there are no others, and how many to look at if there are."""
+
+    rows: Sequence[sa.Row[Any]]
+    is_all: bool
+    limit: int
+
+
 def facets(
-    tx: sa.Connection, table: sa.FromClause, key: str, wanted: Selection, names: Sequence[str], *, limit: int
+    tx: sa.Connection, table: sa.FromClause, key: str, wanted: Selection, names: Sequence[str], among: Newest
 ) -> dict[str, list[tuple[str, int]]]:
-    """How the newest `limit` rows that fit are spread over the values of columns: {column: [(value, rows)]}.
+    """How the newest rows that fit are spread over the values of columns: {column: [(value, rows)]}.
 
     The most frequent come first; what is beyond `FACET_VALUES` is left out, and so are nulls.
     """
+    counts = _counted(among.rows, names) if among.is_all else _count(tx, table, key, wanted, names, among.limit)
+    return {
+        name: sorted(by_value.items(), key=lambda one: (-one[1], one[0]))[:FACET_VALUES]
+        for name, by_value in counts.items()
+    }
+
+
+def _counted(found: Sequence[sa.Row[Any]], names: Sequence[str]) -> dict[str, dict[str, int]]:
+    return {name: Counter(str(value) for row in found if (value := row._mapping[name]) is not None) for name in names}
+
+
+def _count(
+    tx: sa.Connection, table: sa.FromClause, key: str, wanted: Selection, names: Sequence[str], limit: int
+) -> dict[str, dict[str, int]]:
     columns = [table.c[name] for name in names]
     chosen = sa.select(*columns).where(*conditions(table, key, wanted)).order_by(table.c[key].desc()).limit(limit)
     some = chosen.cte("some")
@@ -84,7 +108,7 @@ def facets(
         .group_by(some.c[name])
         for name in names
     ]
-    found: dict[str, list[tuple[str, int]]] = {name: [] for name in names}
+    counts: dict[str, dict[str, int]] = {name: {} for name in names}
     for name, value, n in tx.execute(sa.union_all(*counted)):
-        found[name].append((value, n))
-    return {name: sorted(values, key=lambda one: (-one[1], one[0]))[:FACET_VALUES] for name, values in found.items()}
+        counts[name][value] = n
+    return counts

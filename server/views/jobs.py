@@ -31,7 +31,8 @@ def list_of_jobs() -> Response:
         facets: dict[str, Any] = {}
         if not wants_json():
             columns = list(JOB_FACETS.values())
-            by_column = selection.facets(tx, all_jobs, "pandaid", wanted, columns, limit=LOOKED_AT_JOBS)
+            among = selection.Newest(found, is_all=len(found) < limit, limit=LOOKED_AT_JOBS)
+            by_column = selection.facets(tx, all_jobs, "pandaid", wanted, columns, among)
             facets = {name: by_column[column] for name, column in JOB_FACETS.items()}
     rows = [small(job_row(job)) for job in found]
     shown = [{**row, "errors": job_errors(job)} for row, job in zip(rows, found, strict=True)]

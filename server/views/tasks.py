@@ -33,7 +33,8 @@ def list_of_tasks() -> Response:
         rows = [_row(task_rows.task_row(task, inputs.get(task.jeditaskid))) for task in found]
         facets: dict[str, Any] = {}
         if not wants_json():
-            by_column = selection.facets(tx, tasks, "jeditaskid", wanted, list(FACETS.values()), limit=LOOKED_AT)
+            among = selection.Newest(found, is_all=len(found) < limit, limit=LOOKED_AT)
+            by_column = selection.facets(tx, tasks, "jeditaskid", wanted, list(FACETS.values()), among)
             facets = {name: by_column[column] for name, column in FACETS.items()}
     more = rows[-1]["jeditaskid"] if len(rows) == limit else None
     given = asked.model_dump(exclude_none=True, exclude_defaults=True)
