@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,16 +12,15 @@ import sqlalchemy as sa
 
 from ..core.job_errors import most_telling
 from ..core.states import JOBS
-from . import bulk
 from .tables import ERROR_SOURCES, STEP_SECONDS, job_endings, job_samples, jobs
 from .views import all_jobs
 
 STEP = timedelta(seconds=STEP_SECONDS)
-_KEYS = ("queue", "gshare", "user_name", "prod_source_label", "status")
+#: By what sums are kept, one at a time; the empty one is of all jobs.
+DIMENSIONS = ("", "queue", "gshare", "user_name", "prod_source_label")
+_COLUMNS = tuple(name for name in DIMENSIONS if name)
 _FIGURES = ("n_jobs", "core_seconds", "cpu_seconds", "n_input_files", "input_bytes")
 _CODES = tuple(f"{source}_error_code" for source in ERROR_SOURCES)
-#: By what endings may be summed up.
-DIMENSIONS = ("queue", "gshare", "user_name", "prod_source_label", "status", "cause")
 
 
 def step_of(moment: datetime) -> datetime:
@@ -32,7 +32,7 @@ def step_of(moment: datetime) -> datetime:
 
 def last_step(tx: sa.Connection) -> datetime | None:
     """The newest step with endings."""
-    last: datetime | None = tx.scalar(sa.select(sa.func.max(job_endings.c.at)))
+    last: datetime | None = tx.scalar(sa.select(sa.func.max(job_endings.c.at)).where(job_endings.c.dimension == ""))
     return last
 
 
@@ -44,22 +44,25 @@ def first_ending(tx: sa.Connection, *, since: datetime) -> datetime | None:
 
 def book_step(tx: sa.Connection, at: datetime) -> int:
     """Count the jobs that ended within the ten minutes from `at` on, anew; returns how many they were."""
-    tx.execute(sa.delete(job_endings).where(job_endings.c.at == at))
-    sums: dict[tuple[Any, ...], list[float]] = defaultdict(lambda: [0] * len(_FIGURES))
+    for dimension in DIMENSIONS:
+        tx.execute(sa.delete(job_endings).where(job_endings.c.dimension == dimension, job_endings.c.at == at))
+    sums: dict[tuple[str, ...], list[float]] = defaultdict(lambda: [0] * len(_FIGURES))
     for row in tx.execute(_endings(tx, at)):
-        key = (*(row._mapping[name] for name in _KEYS), _cause(row))
-        for place, name in enumerate(_FIGURES):
-            sums[key][place] += row._mapping[name] or 0
-    names = (*_KEYS, "cause", *_FIGURES)
-    rows = [{"at": at, **dict(zip(names, (*key, *figures), strict=True))} for key, figures in sums.items()]
-    whole = [{name: value if name == "cpu_seconds" else _whole(value) for name, value in row.items()} for row in rows]
-    if whole:
-        tx.execute(sa.insert(job_endings), whole)
-    return sum(int(figures[0]) for figures in sums.values())
+        cause = _cause(row)
+        for dimension in DIMENSIONS:
+            value = row._mapping[dimension] if dimension else ""
+            figures = sums[dimension, value, row.status, cause]
+            for place, name in enumerate(_FIGURES):
+                figures[place] += row._mapping[name] or 0
+    if sums:
+        tx.execute(sa.insert(job_endings), [_ending(at, key, figures) for key, figures in sums.items()])
+    return sum(int(figures[0]) for key, figures in sums.items() if not key[0])
 
 
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) else value
+def _ending(at: datetime, key: tuple[str, ...], figures: Sequence[float]) -> dict[str, Any]:
+    keys = dict(zip(("dimension", "value", "status", "cause"), key, strict=True))
+    values = zip(_FIGURES, figures, strict=True)
+    return {"at": at, **keys, **{name: float(n) if name == "cpu_seconds" else int(n) for name, n in values}}
 
 
 def _ended(since: datetime, until: datetime | None) -> list[sa.ColumnElement[bool]]:
@@ -70,7 +73,7 @@ def _ended(since: datetime, until: datetime | None) -> list[sa.ColumnElement[boo
 
 def _endings(tx: sa.Connection, at: datetime) -> sa.Select[Any]:
     seconds = _seconds_between(tx, all_jobs.c.started_at, all_jobs.c.ended_at)
-    by = [*(all_jobs.c[name] for name in _KEYS), *(all_jobs.c[name] for name in _CODES), all_jobs.c.trans_exit_code]
+    by = [all_jobs.c[name] for name in (*_COLUMNS, "status", *_CODES, "trans_exit_code")]
     figures = (
         sa.func.count().label("n_jobs"),
         sa.func.sum(seconds * all_jobs.c.core_count).label("core_seconds"),
@@ -96,53 +99,73 @@ def _cause(row: sa.Row[Any]) -> str:
 
 def take_sample(tx: sa.Connection, at: datetime) -> None:
     """Count the jobs that are not over, as a sample at a moment; another one at that moment goes."""
-    tx.execute(sa.delete(job_samples).where(job_samples.c.at == at))
+    for dimension in DIMENSIONS:
+        tx.execute(sa.delete(job_samples).where(job_samples.c.dimension == dimension, job_samples.c.at == at))
     going = [state for state in JOBS.rows if state not in JOBS.final]
-    by = [jobs.c[name] for name in _KEYS]
-    figures = (sa.func.count(), sa.func.sum(jobs.c.core_count))
-    counted = sa.select(sa.literal(at, job_samples.c.at.type), *by, *figures).where(jobs.c.status.in_(going))
-    tx.execute(sa.insert(job_samples).from_select(["at", *_KEYS, "n_jobs", "n_cores"], counted.group_by(*by)))
+    by = [jobs.c[name] for name in (*_COLUMNS, "status")]
+    figures = (sa.func.count().label("n_jobs"), sa.func.sum(jobs.c.core_count).label("n_cores"))
+    sums: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0, 0])
+    for row in tx.execute(sa.select(*by, *figures).where(jobs.c.status.in_(going)).group_by(*by)):
+        for dimension in DIMENSIONS:
+            found = sums[dimension, row._mapping[dimension] if dimension else "", row.status]
+            found[0] += int(row.n_jobs)
+            found[1] += int(row.n_cores)
+    rows = [
+        {"at": at, "dimension": key[0], "value": key[1], "status": key[2], "n_jobs": n_jobs, "n_cores": n_cores}
+        for key, (n_jobs, n_cores) in sums.items()
+    ]
+    if rows:
+        tx.execute(sa.insert(job_samples), rows)
 
 
 def last_sample(tx: sa.Connection) -> datetime | None:
     """When the newest sample was taken that found a job."""
-    last: datetime | None = tx.scalar(sa.select(sa.func.max(job_samples.c.at)))
+    last: datetime | None = tx.scalar(sa.select(sa.func.max(job_samples.c.at)).where(job_samples.c.dimension == ""))
     return last
 
 
 def forget(tx: sa.Connection, *, before: datetime) -> int:
     """Forget what was before a moment; returns how many rows."""
-    return sum(tx.execute(sa.delete(table).where(table.c.at < before)).rowcount for table in (job_endings, job_samples))
+    return sum(
+        tx.execute(sa.delete(table).where(table.c.dimension == dimension, table.c.at < before)).rowcount
+        for table in (job_endings, job_samples)
+        for dimension in DIMENSIONS
+    )
 
 
-def endings(
-    tx: sa.Connection, *by: str, since: datetime, only: Mapping[str, Sequence[str]] | None = None
-) -> list[sa.Row[Any]]:
-    """Sums of jobs that ended since a moment, by `at` or any of `DIMENSIONS`, of those that `only` names.
+@dataclass(frozen=True)
+class Of:
+    """Which jobs: those of one dimension, or of one value of it; of some states, or one cause, if these are named."""
 
-    Rows have the columns of `by`, `n_jobs`, `core_seconds`, `cpu_seconds`, `n_input_files` and `input_bytes`.
+    dimension: str = ""
+    value: str | None = None
+    statuses: Sequence[str] = ()
+    cause: str | None = None
+
+
+ALL = Of()
+
+
+def endings(tx: sa.Connection, *by: str, since: datetime, of: Of = ALL) -> list[sa.Row[Any]]:
+    """Sums of jobs that ended since a moment, by any of `at`, `value`, `status` and `cause`.
+
+    Rows have these columns, `n_jobs`, `core_seconds`, `cpu_seconds`, `n_input_files` and `input_bytes`.
     """
-    return _summed(tx, job_endings, by, _FIGURES, since, only)
+    statement = _summed(job_endings, by, _FIGURES, since, of)
+    return list(tx.execute(statement if of.cause is None else statement.where(job_endings.c.cause == of.cause)))
 
 
-def samples(
-    tx: sa.Connection, *by: str, since: datetime, only: Mapping[str, Sequence[str]] | None = None
-) -> list[sa.Row[Any]]:
-    """Sums of samples since a moment, as `endings`: with `n_jobs` and `n_cores`."""
-    return _summed(tx, job_samples, by, ("n_jobs", "n_cores"), since, only)
+def samples(tx: sa.Connection, *by: str, since: datetime, of: Of = ALL) -> list[sa.Row[Any]]:
+    """Sums of samples since a moment, by any of `at`, `value` and `status`: with `n_jobs` and `n_cores`."""
+    return list(tx.execute(_summed(job_samples, by, ("n_jobs", "n_cores"), since, of)))
 
 
-def _summed(
-    tx: sa.Connection,
-    table: sa.Table,
-    by: Sequence[str],
-    figures: Sequence[str],
-    since: datetime,
-    only: Mapping[str, Sequence[str]] | None,
-) -> list[sa.Row[Any]]:
+def _summed(table: sa.Table, by: Sequence[str], figures: Sequence[str], since: datetime, of: Of) -> sa.Select[Any]:
     keys = [table.c[name] for name in by]
     sums = [sa.cast(sa.func.sum(table.c[name]), table.c[name].type).label(name) for name in figures]
-    statement = sa.select(*keys, *sums).where(table.c.at >= since).group_by(*keys).order_by(*keys)
-    for name, wanted in (only or {}).items():
-        statement = statement.where(bulk.among(tx, table.c[name], list(wanted)))
-    return list(tx.execute(statement))
+    statement = sa.select(*keys, *sums).where(table.c.dimension == of.dimension, table.c.at >= since)
+    if of.value is not None:
+        statement = statement.where(table.c.value == of.value)
+    if of.statuses:
+        statement = statement.where(table.c.status.in_(list(of.statuses)))
+    return statement.group_by(*keys).order_by(*keys)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,17 +11,17 @@ import sqlalchemy as sa
 
 from ...core.job_errors import meaning_of, who_must_act
 from ...sql import history
+from ...sql.history import ALL, Of
 from .chart import Chart, averaged, over_time
 
 #: The longest list of queues, shares, users or causes beside others.
 SHOWN = 10
-Only = Mapping[str, Sequence[str]]
 
 
-def charts(tx: sa.Connection, since: datetime, until: datetime, only: Only | None = None) -> list[Chart]:
-    """Jobs that ended, and jobs by state, of those that `only` names (`sql.history`)."""
-    ended = history.endings(tx, "at", "status", since=since, only=only)
-    going = history.samples(tx, "at", "status", since=since, only=only)
+def charts(tx: sa.Connection, since: datetime, until: datetime, of: Of = ALL) -> list[Chart]:
+    """Jobs that ended, and jobs by state."""
+    ended = history.endings(tx, "at", "status", since=since, of=of)
+    going = history.samples(tx, "at", "status", since=since, of=of)
     return [
         over_time("Jobs that ended", "jobs", _by_status(ended), since=since, until=until),
         averaged(over_time("Jobs by state", "jobs", _by_status(going), since=since, until=until)),
@@ -31,18 +32,18 @@ def _by_status(rows: Iterable[Any]) -> Iterable[tuple[datetime, str, float]]:
     return ((row.at, row.status, row.n_jobs) for row in rows)
 
 
-def ended(tx: sa.Connection, since: datetime, only: Only | None = None) -> dict[str, int]:
+def ended(tx: sa.Connection, since: datetime, of: Of = ALL) -> dict[str, int]:
     """How many jobs ended in each state."""
-    return {row.status: int(row.n_jobs) for row in history.endings(tx, "status", since=since, only=only)}
+    return {row.status: row.n_jobs for row in history.endings(tx, "status", since=since, of=of)}
 
 
-def causes(tx: sa.Connection, since: datetime, only: Only | None = None, *, limit: int = SHOWN) -> list[dict[str, Any]]:
+def causes(tx: sa.Connection, since: datetime, of: Of = ALL, *, limit: int = SHOWN) -> list[dict[str, Any]]:
     """Failures by cause, the most frequent first: `cause`, `n`, `core_hours`, `meaning`, and `who` must act."""
-    rows = history.endings(tx, "cause", since=since, only={**(only or {}), "status": ["failed"]})
+    rows = history.endings(tx, "cause", since=since, of=replace(of, statuses=["failed"]))
     return [
         {
             "cause": row.cause,
-            "n": int(row.n_jobs),
+            "n": row.n_jobs,
             "core_hours": round(row.core_seconds / 3600, 1),
             **_explained(row.cause),
         }
@@ -60,8 +61,8 @@ def _explained(cause: str) -> dict[str, Any]:
 def running(tx: sa.Connection, name: str) -> list[dict[str, Any]]:
     """Cores that ran when last sampled by `queue`, `gshare` or `user_name`: [{name, n_jobs, n_cores}], most first."""
     last = history.last_sample(tx)
-    rows = history.samples(tx, name, since=last, only={"status": ["running"]}) if last else []
+    rows = history.samples(tx, "value", since=last, of=Of(name, statuses=["running"])) if last else []
     return [
-        {"name": row[0], "n_jobs": int(row.n_jobs), "n_cores": int(row.n_cores)}
+        {"name": row.value, "n_jobs": row.n_jobs, "n_cores": row.n_cores}
         for row in sorted(rows, key=lambda one: -one.n_cores)
     ]

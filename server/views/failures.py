@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from flask import Response
 from pydantic import Field
 
 from ...sql import history
+from ...sql.history import ALL, Of
 from ..auth.access import NOBODY, open_to
 from ..bodies import Query, read_query
 from ..context import context
@@ -35,22 +37,25 @@ def failures() -> Response:
     asked = read_query(Asked)
     now = context().now()
     since = now - timedelta(hours=asked.hours)
-    narrowed = {"cause": asked.cause, "queue": asked.queue, "user_name": asked.user}
-    only = {name: [value] for name, value in narrowed.items() if value}
+    of = Of("queue", asked.queue) if asked.queue else Of("user_name", asked.user) if asked.user else ALL
+    of = replace(of, cause=asked.cause)
+    failed = replace(of, statuses=["failed"])
     with context().reading() as tx:
-        of_all = activity.ended(tx, since, only)
-        causes = activity.causes(tx, since, only, limit=SHOWN)
-        only["status"] = ["failed"]
-        by_time = history.endings(tx, "at", "cause", since=since, only=only)
-        by_place = history.endings(tx, "cause", "queue", since=since, only=only)
-        by_user = sorted(history.endings(tx, "user_name", since=since, only=only), key=lambda row: -row.n_jobs)[:SHOWN]
+        of_all = activity.ended(tx, since, replace(of, cause=None))
+        causes = activity.causes(tx, since, of, limit=SHOWN)
+        by_time = history.endings(tx, "at", "cause", since=since, of=failed)
+        places = Of("queue", asked.queue, ["failed"], asked.cause)
+        by_place = [] if asked.user else history.endings(tx, "cause", "value", since=since, of=places)
+        people = Of("user_name", asked.user, ["failed"], asked.cause)
+        by_user = [] if asked.queue else history.endings(tx, "value", since=since, of=people)
+        by_user = sorted(by_user, key=lambda row: -row.n_jobs)[:SHOWN]
     data = {
         "hours": asked.hours,
         "asked": {name: value for name, value in asked.model_dump().items() if value and name != "hours"},
         "n_failed": of_all.get("failed", 0),
         "n_ended": sum(of_all.values()),
         "causes": causes,
-        "users": [{"user": row.user_name, "n": int(row.n_jobs)} for row in by_user],
+        "users": [{"user": row.value, "n": row.n_jobs} for row in by_user],
         **_matrix(by_place),
     }
     rows = ((row.at, row.cause or "no code", row.n_jobs) for row in by_time)
@@ -62,10 +67,10 @@ def _matrix(rows: list[Any]) -> dict[str, Any]:
     """Causes by queues, those with the most failures."""
     by_queue: dict[str, int] = {}
     for row in rows:
-        by_queue[row.queue] = by_queue.get(row.queue, 0) + int(row.n_jobs)
+        by_queue[row.value] = by_queue.get(row.value, 0) + row.n_jobs
     shown = sorted(by_queue, key=lambda queue: -by_queue[queue])[:SHOWN_QUEUES]
     cells: dict[str, dict[str, int]] = {}
     for row in rows:
-        if row.queue in shown:
-            cells.setdefault(row.cause, {})[row.queue] = int(row.n_jobs)
+        if row.value in shown:
+            cells.setdefault(row.cause, {})[row.value] = row.n_jobs
     return {"queues": [{"queue": queue, "n": by_queue[queue]} for queue in shown], "matrix": cells}

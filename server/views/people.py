@@ -7,6 +7,7 @@ from datetime import timedelta
 from flask import Response
 
 from ...sql import history, page_queries, task_queries
+from ...sql.history import Of
 from ...sql.selection import Selection
 from .. import task_rows
 from ..auth.access import NOBODY, open_to
@@ -26,7 +27,7 @@ def list_of_users() -> Response:
     """Users by their last task, with what they used in a week."""
     since = context().now() - PAST
     with context().reading() as tx:
-        used = {row.user_name: row for row in history.endings(tx, "user_name", since=since)}
+        used = {row.value: row for row in history.endings(tx, "value", since=since, of=Of("user_name"))}
         running = {one["name"]: one["n_cores"] for one in activity.running(tx, "user_name")}
         rows = [
             {
@@ -35,7 +36,7 @@ def list_of_users() -> Response:
                 "n_active": row.n_active,
                 "last_at": row.last_at,
                 "running_cores": running.get(row.user_name, 0),
-                "jobs_week": int(used[row.user_name].n_jobs) if row.user_name in used else 0,
+                "jobs_week": used[row.user_name].n_jobs if row.user_name in used else 0,
                 "core_hours_week": round(used[row.user_name].core_seconds / 3600, 1) if row.user_name in used else 0,
             }
             for row in page_queries.tasks_by_user(tx, limit=SHOWN_USERS)
@@ -48,12 +49,12 @@ def list_of_users() -> Response:
 def user(name: str) -> Response:
     """One user."""
     now = context().now()
-    since, only = now - PAST, {"user_name": [name]}
+    since, mine = now - PAST, Of("user_name", name)
     with context().reading() as tx:
         found = task_queries.list_tasks(tx, Selection({"user_name": [name]}), limit=SHOWN_TASKS)
         inputs = task_queries.file_counts(tx, [task.jeditaskid for task in found])
-        charts = activity.charts(tx, since, now, only)
-        causes = activity.causes(tx, since, only)
+        charts = activity.charts(tx, since, now, mine)
+        causes = activity.causes(tx, since, mine)
     data = {
         "user": name,
         "tasks": [small(task_rows.task_row(task, inputs.get(task.jeditaskid))) for task in found],

@@ -9,6 +9,7 @@ from flask import Response
 
 from ...core.errors import NotFound
 from ...sql import counts, grid, page_queries, queue_history, queues
+from ...sql.history import Of
 from ...sql.queue_values import Layers
 from ..auth.access import NOBODY, open_to
 from ..context import context
@@ -55,17 +56,18 @@ def _row(queue: Any, jobs: dict[str, int], activity: Any) -> dict[str, Any]:
 def queue(name: str) -> Response:
     """One queue."""
     now = context().now()
-    since, only = now - PAST, {"queue": [name]}
+    since, mine = now - PAST, Of("queue", name)
     with context().reading() as tx:
         row = queues.get_queue(tx, name)
         active = {one.queue: one for one in grid.activities(tx)}
-        n_jobs = counts.by_queue_now(tx, name).get(name, {})
-        charts = activity.charts(tx, since, now, only)
+        n_jobs, counted_at = counts.lately(tx, now=now)
+        charts = activity.charts(tx, since, now, mine)
         data = {
-            "queue": _row(row, n_jobs, active.get(name)),
+            "queue": _row(row, n_jobs.get(name, {}), active.get(name)),
+            "counted_at": counted_at,
             "document": queues.queue_document(row),
             "origins": {key: one.origin for key, one in sorted(Layers.of_row(row).values().items())},
-            "causes": activity.causes(tx, since, only),
+            "causes": activity.causes(tx, since, mine),
             "decisions": [one._asdict() for one in page_queries.recent_decisions(tx, queue=name, limit=20)],
             "jobs": [one._asdict() for one in page_queries.pilots_at_work(tx, queue=name, limit=SHOWN_PILOTS)],
             "workers": [one._asdict() for one in page_queries.list_workers(tx, queue=name, limit=SHOWN_PILOTS)],

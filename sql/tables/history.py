@@ -11,12 +11,11 @@ STEP_SECONDS = 600
 
 
 def _keys() -> list[sa.Column[str]]:
-    """By what jobs are counted."""
+    """Sums are kept by one property of jobs at a time: those by two at once would be about as many as jobs."""
     return [
-        word("queue", 128, primary_key=True),
-        word("gshare", primary_key=True),
-        word("user_name", 128, primary_key=True),
-        word("prod_source_label", primary_key=True),
+        word("dimension", 20, primary_key=True),  # a column of jobs, such as queue; empty: all jobs
+        moment("at", primary_key=True),  # when the ten minutes began
+        word("value", 128, primary_key=True),  # of that column
         word("status", 20, primary_key=True),
     ]
 
@@ -25,7 +24,6 @@ def _keys() -> list[sa.Column[str]]:
 job_endings = sa.Table(
     "job_endings",
     metadata,
-    moment("at", primary_key=True),  # when the ten minutes began
     *_keys(),
     word("cause", 40, primary_key=True),  # of a failure, as source:code; empty where none is told
     count("n_jobs"),
@@ -33,6 +31,7 @@ job_endings = sa.Table(
     sa.Column("cpu_seconds", sa.Float, nullable=False, server_default="0", default=0),
     count("n_input_files"),
     count("input_bytes"),
+    sa.Index("ix_job_endings_value", "dimension", "value", "at"),
     postgresql_with=changing(),
 )
 
@@ -40,8 +39,8 @@ job_endings = sa.Table(
 job_samples = sa.Table(
     "job_samples",
     metadata,
-    moment("at", primary_key=True),
     *_keys(),
     count("n_jobs"),
     count("n_cores"),
+    sa.Index("ix_job_samples_value", "dimension", "value", "at"),
 )

@@ -59,15 +59,17 @@ def paths(large: Large) -> list[str]:
 def _tell_history(tx: sa.Connection) -> None:
     """Half a day of endings and samples."""
     last = history.step_of(utc_now())
-    common = {"queue": "Q1", "gshare": "Leaf1", "user_name": "Bench User", "prod_source_label": "user"}
     for number in range(72):
         at = last - number * history.STEP
         ended = {"finished": ("", 500 + 7 * number), "failed": ("pilot:1305", 3 * number)}
-        for status, (cause, n) in ended.items():
-            row = {**common, "at": at, "status": status, "cause": cause, "n_jobs": n, "core_seconds": 60 * n}
-            tx.execute(sa.insert(t.job_endings).values(row))
-        for status, n in (("running", 4000 + 50 * number), ("activated", 9000 - 100 * number)):
-            tx.execute(sa.insert(t.job_samples).values(**common, at=at, status=status, n_jobs=n, n_cores=n))
+        going = {"running": 4000 + 50 * number, "activated": 9000 - 100 * number}
+        for dimension, value in (("", ""), ("queue", "Q1"), ("gshare", "Leaf1"), ("user_name", "Bench User")):
+            common = {"dimension": dimension, "value": value, "at": at}
+            for status, (cause, n) in ended.items():
+                row = {**common, "status": status, "cause": cause, "n_jobs": n, "core_seconds": 60 * n}
+                tx.execute(sa.insert(t.job_endings).values(row))
+            for status, n in going.items():
+                tx.execute(sa.insert(t.job_samples).values(**common, status=status, n_jobs=n, n_cores=n))
 
 
 @pytest.fixture(scope="module")

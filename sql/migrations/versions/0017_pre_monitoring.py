@@ -13,13 +13,13 @@ down_revision = "0016_pre_audit"
 branch_labels = None
 depends_on = None
 
-KEYS = {"queue": 128, "gshare": 64, "user_name": 128, "prod_source_label": 64, "status": 20}
+KEYS = ("dimension", "at", "value", "status")
 HAS_PARENT = sa.text("parent_tid IS NOT NULL")
 OVER = sa.text("status IN ('cancelled', 'closed', 'failed', 'finished')")
 
 
 def upgrade() -> None:
-    _history("job_endings", {**KEYS, "cause": 40}, ("n_jobs", "core_seconds", "n_input_files", "input_bytes"))
+    _history("job_endings", (*KEYS, "cause"), ("n_jobs", "core_seconds", "n_input_files", "input_bytes"))
     op.add_column("job_endings", sa.Column("cpu_seconds", sa.Float(), server_default="0", nullable=False))
     _history("job_samples", KEYS, ("n_jobs", "n_cores"))
     if op.get_bind().dialect.name == "postgresql":
@@ -29,14 +29,21 @@ def upgrade() -> None:
     panda_views.create(op.get_bind())
 
 
-def _history(name: str, keys: dict[str, int], figures: tuple[str, ...]) -> None:
+def _history(name: str, keys: tuple[str, ...], figures: tuple[str, ...]) -> None:
+    columns = {
+        "dimension": sa.Column("dimension", sa.String(20), nullable=False),
+        "at": sa.Column("at", UtcDateTime(), nullable=False),
+        "value": sa.Column("value", sa.String(128), nullable=False),
+        "status": sa.Column("status", sa.String(20), nullable=False),
+        "cause": sa.Column("cause", sa.String(40), nullable=False),
+    }
     op.create_table(
         name,
-        sa.Column("at", UtcDateTime(), nullable=False),
-        *(sa.Column(key, sa.String(length), nullable=False) for key, length in keys.items()),
+        *(columns[key] for key in keys),
         *(sa.Column(figure, sa.BigInteger(), server_default="0", nullable=False) for figure in figures),
-        sa.PrimaryKeyConstraint("at", *keys, name=op.f(f"pk_{name}")),
+        sa.PrimaryKeyConstraint(*keys, name=op.f(f"pk_{name}")),
     )
+    op.create_index(f"ix_{name}_value", name, ["dimension", "value", "at"])
 
 
 def downgrade() -> None:
