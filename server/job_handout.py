@@ -108,9 +108,18 @@ def hand_out(
     return definitions
 
 
+def definition(tx: sa.Connection, job: Any) -> dict[str, Any]:
+    """The definition of a job whatever its state (a row of `all_jobs`), for its owner: without lease and secrets."""
+    parameters = job_queries.parameters_of(tx, [job.pandaid]).get(job.pandaid, "")
+    steps = job_queries.multi_steps_of(tx, {job.jeditaskid}) if job.container_name else {}
+    files = claims.files_to_move(tx, [job.pandaid])[job.pandaid]
+    terms = _terms(context().public_url())
+    wire = job_dictionary(job, parameters, files, terms, multi_step=steps.get(job.jeditaskid))
+    return {**wire, "computingSite": job.queue, "usesSecrets": bool(job.uses_secrets)}
+
+
 def _definitions(tx: sa.Connection, taken: Sequence[Any], transform_url: str) -> list[dict[str, Any]]:
-    server = context().settings.server
-    terms = Terms(server.sent_seconds, server.heartbeat_seconds, transform_url or context().public_url())
+    terms = _terms(transform_url or context().public_url())
     ids = [job.pandaid for job in taken]
     files = claims.files_to_move(tx, ids)
     contained = {job.jeditaskid for job in taken if job.container_name}
@@ -129,3 +138,8 @@ def _definitions(tx: sa.Connection, taken: Sequence[Any], transform_url: str) ->
         )
         for job in taken
     ]
+
+
+def _terms(transform_url: str) -> Terms:
+    server = context().settings.server
+    return Terms(server.sent_seconds, server.heartbeat_seconds, transform_url)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from ..core.contrasts import Contrast
 from ..core.job_errors import ENDED_WITH_PILOT, meaning_of, who_must_act
 from ..core.panda_names import JOB_COLUMNS, TASK_COLUMNS
 from ..core.pilot_errors import ENDED_WITH_PAYLOAD
@@ -96,6 +97,21 @@ def error_row(group: ErrorGroup) -> dict[str, Any]:
         "meaning": meaning_of(group.source, group.code, group.exit_code),
         "count": group.count,
         "example_job": group.example_job,
+    }
+
+
+def contrast_row(contrast: Contrast) -> dict[str, Any]:
+    """A value that failed jobs have far more often than finished ones; `says` is that in words."""
+    return {
+        "attribute": contrast.attribute,
+        "value": contrast.value,
+        "nFailed": contrast.failed,
+        "nFinished": contrast.succeeded,
+        "ofFailures": contrast.of_failures,
+        "ofSuccesses": contrast.of_successes,
+        "chance": contrast.chance,
+        "also": [{"attribute": attribute, "value": value} for attribute, value in contrast.also],
+        "says": str(contrast),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.errors import NotFound
-from ..core.states import OutputFileState
+from ..core.states import InputFileState, JobState, OutputFileState
 from . import bulk
 from .jobs import batches
 from .ready import Ready, ReadyAmong
@@ -98,6 +98,38 @@ def ids_of_task(tx: sa.Connection, jeditaskid: int) -> list[int]:
     """The ids of all jobs of a task."""
     statement = sa.select(all_jobs.c.pandaid).where(all_jobs.c.jeditaskid == jeditaskid)
     return list(tx.scalars(statement.order_by(all_jobs.c.pandaid)))
+
+
+def finished_with_same_input(tx: sa.Connection, job: Any) -> int | None:
+    """Another job, of the same task and kind, that finished with an input of this one; the newest there is."""
+    own = sa.select(job_files.c.fileid).where(job_files.c.pandaid == job.pandaid, job_files.c.fileid.is_not(None))
+    done = sa.select(job_files.c.pandaid).where(
+        job_files.c.fileid.in_(own), job_files.c.status == InputFileState.FINISHED, job_files.c.pandaid != job.pandaid
+    )
+    return tx.scalar(_finished_like(job).where(all_jobs.c.pandaid.in_(done)).order_by(all_jobs.c.pandaid.desc()))
+
+
+def finished_of_size(tx: sa.Connection, job: Any) -> int | None:
+    """Another job, of the same task and kind, that finished, with inputs nearest in size and number."""
+    distance = (
+        sa.func.abs(all_jobs.c.input_file_bytes - job.input_file_bytes),
+        sa.func.abs(all_jobs.c.n_input_files - job.n_input_files),
+        sa.func.abs(all_jobs.c.pandaid - job.pandaid),
+    )
+    return tx.scalar(_finished_like(job).order_by(*distance))
+
+
+def _finished_like(job: Any) -> sa.Select[int]:
+    return (
+        sa.select(all_jobs.c.pandaid)
+        .where(
+            all_jobs.c.jeditaskid == job.jeditaskid,
+            all_jobs.c.pandaid != job.pandaid,
+            all_jobs.c.kind == job.kind,
+            all_jobs.c.status == JobState.FINISHED,
+        )
+        .limit(1)
+    )
 
 
 def parameters_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, str]:

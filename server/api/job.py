@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from ...core.errors import BadState
 from ...core.states import JobState
 from ...sql import job_queries, tasks
-from .. import job_commands, task_details
+from .. import job_commands, job_comparison, job_handout, task_details
 from ..auth.access import ANYONE, OF_JOB, USER, open_to
 from ..bodies import SEVERAL, Query, WireBody, read_body, read_query
 from ..context import context
@@ -43,6 +43,10 @@ class OneJob(Query):
 
 class AskedWhy(OneJob):
     changes: Annotated[list[str], SEVERAL] = Field([], max_length=100)  # tried on a copy: `memory=2000`
+
+
+class Compared(OneJob):
+    other_id: Id | None = None  # none: a sibling that finished
 
 
 class OneTask(Query):
@@ -101,18 +105,52 @@ def get_detailed_info() -> Response:
     with context().reading() as tx:
         job = job_queries.find_job(tx, job_id)
         report = job_queries.report_of(tx, job_id)
-        is_private = caller().may_own(job.user_name, job.vo)
         more = {
             "files": [file_row(file) for file in job_queries.files_of(tx, job_id)],
             "errors": job_errors(job),
             "events": [event_row(event) for event in job_queries.events_of(tx, job_id)],
             "parameters": job_queries.parameters_of(tx, [job_id]).get(job_id, ""),
-            "stdoutTail": report.stdout_tail if report and is_private else None,
+            "stdoutTail": _stdout_tail(job, report),
             "jobMetrics": report.job_metrics if report else None,
             "pilotTiming": report.pilot_timing if report else None,
             "pilotLog": report.pilot_log if report else None,
         }
     return succeeded({**job_row(job), **more})
+
+
+@routes.get("/compare")
+@open_to(USER)
+def compare() -> Response:
+    """Two jobs side by side; without a second one, a job of the task that finished and is most like the first."""
+    asked = read_query(Compared)
+    with context().reading() as tx:
+        job = job_queries.find_job(tx, asked.job_id)
+        if asked.other_id is None:
+            other, chosen = job_comparison.choose_sibling(tx, job)
+        else:
+            other, chosen = job_queries.find_job(tx, asked.other_id), None
+        return succeeded(
+            {
+                **job_comparison.comparison_row(job, other, job_comparison.compare(tx, job, other), chosen=chosen),
+                "stdoutTails": [_stdout_tail(one, job_queries.report_of(tx, one.pandaid)) for one in (job, other)],
+            }
+        )
+
+
+def _stdout_tail(job: Any, report: Any) -> str | None:
+    """The last output that the pilot of a job has shown, for the job's owner and whoever stands above owners."""
+    return report.stdout_tail if report and caller().may_own(job.user_name, job.vo) else None
+
+
+@routes.get("/get_definition")
+@open_to(OF_JOB)
+def get_definition() -> Response:
+    """What the pilot of a job got to run it, without secrets: to run it again elsewhere (`bamboo job reproduce`)."""
+    job_id = read_query(OneJob).job_id
+    with context().reading() as tx:
+        job = job_queries.find_job(tx, job_id)
+        caller().must_own(f"job {job_id}", job.user_name, job.vo)
+        return succeeded(job_handout.definition(tx, job))
 
 
 @routes.post("/get_description")

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 from flask import Blueprint, Response, request
 from pydantic import BeforeValidator, Field
 
+from ...core.contrasts import contrasts as find_contrasts
 from ...core.errors import Fault, Invalid, NotAllowed, NotFound
 from ...core.task_parameters import TaskParameters
+from ...sql import contrasts as contrasts_sql
 from ...sql import datasets, decisions, event_ranges, job_queries, notifications, task_queries
 from ...sql import tasks as tasks_sql
 from .. import task_commands, task_details, task_rows
@@ -147,6 +149,24 @@ def get_detailed_info() -> Response:
             "notifications": [task_rows.notification_row(row, is_private=is_private) for row in ends],
         }
         return succeeded({**task_details.row(tx, task_id), **more})
+
+
+@routes.get("/contrasts")
+@open_to(USER)
+def contrasts() -> Response:
+    """What the failed jobs of a task have in common that its finished ones have not."""
+    task_id = read_query(OneTask).task_id
+    with context().reading() as tx:
+        tasks_sql.get_task(tx, task_id)
+        tallies, whole = contrasts_sql.tallies(tx, task_id)
+    found = find_contrasts(tallies, all_failed=whole.failed, all_succeeded=whole.succeeded)
+    return succeeded(
+        {
+            "nFailed": whole.failed,
+            "nFinished": whole.succeeded,
+            "contrasts": [task_rows.contrast_row(contrast) for contrast in found],
+        }
+    )
 
 
 @routes.get("/why")
