@@ -13,6 +13,7 @@ from typing import Any
 from ..core.errors import NotFound
 from .catalogue import BATCH, NewFile
 from .errors import BadReply
+from .evidence import Comparison, ContrastInfo
 from .identity import Identity, server_url
 from .logins import kept_login
 from .model import (
@@ -173,7 +174,20 @@ class Client:
 
         return (read(JobInfo, row) for row in paged(page, "PandaID", limit))
 
+    def compare(self, job_id: int, other_id: int | None = None) -> Comparison:
+        """Two jobs side by side; without a second one, one that finished, chosen by the server. Raises `Refused`."""
+        return read(Comparison, self.transport.get("job/compare", job_id=job_id, other_id=other_id) or {})
+
+    def definition(self, job_id: int) -> dict[str, Any]:
+        """What the pilot of a job of yours got to run it (docs/api.md), without secrets. Raises `Refused`."""
+        return dict(self.transport.get("job/get_definition", job_id=job_id) or {})
+
     # why
+
+    def contrasts(self, task_id: int) -> list[ContrastInfo]:
+        """What failed jobs of a task have in common that finished ones have not, the clearest first."""
+        found = self.transport.get("task/contrasts", task_id=task_id) or {}
+        return [read(ContrastInfo, row) for row in found.get("contrasts") or ()]
 
     def why(self, noun: str, subject: int | str, *, changes: Sequence[str] = ()) -> WhyInfo:
         """Why a `task`, `job` or `queue` is where it is, asked of those who decide.

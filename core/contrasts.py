@@ -85,9 +85,15 @@ def contrasts(tallies: Iterable[Tally], *, all_failed: int, all_succeeded: int) 
 
     `tallies` need only have the values with `MIN_FAILED` failures: all others cannot stand out.
     """
-    looked_at = [tally for tally in tallies if tally.attribute in ATTRIBUTES and tally.failed >= MIN_FAILED]
     if not all_failed or not all_succeeded:
         return []
+    looked_at = [
+        tally
+        for tally in tallies
+        if tally.attribute in ATTRIBUTES
+        and tally.failed >= MIN_FAILED
+        and (tally.failed, tally.succeeded) != (all_failed, all_succeeded)  # what all jobs have tells nothing
+    ]
     found = []
     for tally in looked_at:
         if tally.failed * all_succeeded < MIN_RATIO * tally.succeeded * all_failed:

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from ...core.counting import count_text
+from ..errors import Refused
 from .output import heading, say
 
 if TYPE_CHECKING:
+    from ..api import Client
+    from ..evidence import ContrastInfo
     from ..model import ErrorGroup, TaskInfo
+
+
+def contrasts_of(client: Client, info: TaskInfo) -> list[ContrastInfo]:
+    """What failed jobs have in common; asked for only where some failed and some did not."""
+    if not (info.jobs.get("failed") and (info.jobs.get("finished") or info.jobs.get("merging"))):
+        return []
+    try:
+        return client.contrasts(info.task_id)
+    except Refused as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        return []  # an older server, which does not know the question
+
+
+def print_contrasts(found: Sequence[ContrastInfo]) -> None:
+    """What failed jobs have in common that finished ones have not, where something stands out."""
+    if found:
+        heading("What failures have in common")
+        for contrast in found:
+            say(contrast.says)
 
 
 def print_errors(info: TaskInfo, most: int | None = None) -> None:
@@ -30,4 +55,7 @@ def print_error(group: ErrorGroup) -> None:
     if group.meaning:
         say(f"    means: {group.meaning}")
     if group.example_job:
-        say(f"    see: bamboo job show {group.example_job}   bamboo job log {group.example_job}")
+        say(
+            f"    see: bamboo job show {group.example_job}   bamboo job log {group.example_job}   "
+            f"bamboo job diff {group.example_job}"
+        )

@@ -36,7 +36,13 @@ FILES = (
 )
 
 
-@click.group(cls=LazyGroup, lazy={})
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "diff": ("bamboo.client.cli.job_diff:diff", "What differs from a sibling that finished, or from another job."),
+        "reproduce": ("bamboo.client.cli.job_reproduce:reproduce", "Make a folder that runs the same payload here."),
+    },
+)
 def job() -> None:
     """See the jobs of a task and their logs."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,13 +11,14 @@ import click
 from ...core.counting import count_text
 from ...core.states import TASKS, TaskState
 from ..text import printable
-from .causes import print_errors
+from .causes import contrasts_of, print_contrasts, print_errors
 from .options import connected, formatted, ids_argument, watch_option
 from .output import Column, Output, cell_text, heading, say, table
 from .watching import repeat
 
 if TYPE_CHECKING:
     from ..api import Client
+    from ..evidence import ContrastInfo
     from ..model import Decision, Notification, TaskInfo
 
 DATASETS = (
@@ -66,7 +68,7 @@ def show(client: Client, out: Output, ids: list[int], watch_seconds: float | Non
             out.json(infos[0].row if len(infos) == 1 else [info.row for info in infos])
         else:
             for info in infos:
-                print_task(info)
+                print_task(info, contrasts_of(client, info))
         return all(info.is_over for info in infos)
 
     repeat(show_all, watch_seconds)
@@ -88,6 +90,7 @@ def why(client: Client, out: Output, ids: list[int]) -> None:
     for info in infos:
         print_state(info)
         print_errors(info)
+        print_contrasts(contrasts_of(client, info))
         heading("Decisions")
         if info.decisions:
             table(DECISIONS, latest(info))
@@ -120,7 +123,7 @@ def print_state(info: TaskInfo) -> None:
     print_line("ranges", ", ".join(f"{number} {status}" for status, number in info.event_ranges.items()))
 
 
-def print_task(info: TaskInfo) -> None:
+def print_task(info: TaskInfo, contrasts: Sequence[ContrastInfo]) -> None:
     """One task on the screen."""
     print_state(info)
     print_line("user", info.user)
@@ -131,6 +134,7 @@ def print_task(info: TaskInfo) -> None:
         heading("Datasets")
         table(DATASETS, info.datasets)
     print_errors(info)
+    print_contrasts(contrasts)
     if info.notifications:
         heading("Notifications")
         table(NOTIFICATIONS, info.notifications)
