@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .api import Client, connect
     from .catalogue import NewFile
+    from .evidence import Comparison, ContrastInfo
     from .model import DatasetInfo, FileInfo, JobInfo, QueueChange, QueueInfo, TaskInfo
+    from .notebook import Listing
     from .secondary import Secondary
     from .spec import TaskSpec
     from .storage import fetch
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Client",
+    "Comparison",
+    "ContrastInfo",
     "DatasetInfo",
     "FileInfo",
     "JobInfo",
+    "Listing",
     "NewFile",
     "QueueChange",
     "QueueInfo",
@@ -46,6 +51,9 @@ _HOMES = {
     "TaskSpec": "spec",
     "fetch": "storage",
     "Task": "task",
+    "Listing": "notebook",
+    "Comparison": "evidence",
+    "ContrastInfo": "evidence",
 }
 
 

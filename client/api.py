@@ -30,6 +30,7 @@ from .model import (
     WhyInfo,
 )
 from .naming import default_out_ds, in_ds_name
+from .notebook import Listing
 from .rows import integer, read
 from .sandbox import Archive, SandboxRules
 from .spec import TaskSpec
@@ -132,7 +133,7 @@ class Client:
         user: str | None = None,
         since: datetime | None = None,
         limit: int = 100,
-    ) -> list[Task]:
+    ) -> Listing[Task]:
         """The caller's tasks, or those of `user`, the newest first.
 
         Values may hold `*` for anything and `|` between alternatives; `since` is the time of the last change.
@@ -151,7 +152,7 @@ class Client:
             )
 
         infos = (read(TaskInfo, row) for row in paged(page, "jediTaskID", limit))
-        return [Task(self, info.task_id, info) for info in infos]
+        return Listing(Task(self, info.task_id, info) for info in infos)
 
     def command(self, verb: str, task_id: int, **arguments: object) -> str:
         """Give a command on a task; returns the server's answer."""
@@ -231,9 +232,9 @@ class Client:
 
     # queues
 
-    def queues(self) -> list[QueueInfo]:
+    def queues(self) -> Listing[QueueInfo]:
         """All queues, with the jobs they have."""
-        return [read(QueueInfo, row) for row in self.transport.get("queue/list") or ()]
+        return Listing(read(QueueInfo, row) for row in self.transport.get("queue/list") or ())
 
     def queue(self, name: str) -> QueueInfo:
         """A queue by its name. Raises `Refused` (status 404) or `NotFound` if there is none."""

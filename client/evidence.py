@@ -59,6 +59,11 @@ class Comparison:
     lines: tuple[ComparedLine, ...] = field(metadata=of("lines", rows_of(ComparedLine)))
     row: Row = field(default_factory=dict, compare=False, repr=False)
 
+    def _repr_html_(self) -> str:
+        from .notebook import comparison_html
+
+        return comparison_html(self)
+
     @property
     def differences(self) -> tuple[ComparedLine, ...]:
         """What is not the same."""

@@ -125,6 +125,11 @@ class TaskInfo:
     pending_commands: tuple[str, ...] = field(metadata=of("pendingCommands", words))  #: given, and not carried out yet
     row: Row = field(default_factory=dict, compare=False, repr=False)
 
+    def _repr_html_(self) -> str:
+        from .notebook import task_html
+
+        return task_html(self)
+
     @property
     def is_over(self) -> bool:
         """Whether the task does nothing more by itself: a command that waits may bring it back."""
@@ -236,6 +241,11 @@ class JobInfo:
     faults: tuple[JobFault, ...] = field(metadata=of("errors", rows_of(JobFault)))
     events: tuple[Event, ...] = field(metadata=of("events", rows_of(Event)))
     row: Row = field(default_factory=dict, compare=False, repr=False)
+
+    def _repr_html_(self) -> str:
+        from .notebook import job_html
+
+        return job_html(self)
 
     @property
     def causes(self) -> tuple[Cause, ...]:

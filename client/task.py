@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from .errors import Refused
+from .evidence import ContrastInfo
 from .model import FileInfo, JobInfo, TaskInfo
 from .polling import Poller
 
@@ -31,6 +32,9 @@ class Task:
     def __repr__(self) -> str:
         seen = f" {self._info.state}" if self._info else ""
         return f"<Task {self.task_id}{seen}>"
+
+    def _repr_html_(self) -> str:
+        return self.info._repr_html_()
 
     @property
     def info(self) -> TaskInfo:
@@ -62,6 +66,25 @@ class Task:
             return info
 
         return (poller or Poller()).until(look, lambda info: info.is_over, timeout_seconds)
+
+    def watch(self, timeout_seconds: float | None = None) -> TaskInfo:
+        """Wait and show the progress: drawn in place in a notebook or on a terminal, as lines elsewhere.
+
+        Raises `WaitTimedOut`; to interrupt it leaves the task running.
+        """
+        from .cli.watching import follow_to_end
+
+        return follow_to_end(self, timeout_seconds)
+
+    def contrasts(self) -> list[ContrastInfo]:
+        """What failed jobs have in common that finished ones have not, the clearest first."""
+        return self._client.contrasts(self.task_id)
+
+    def report(self) -> str:
+        """The task as one HTML page for a ticket, without what looks like a secret."""
+        from .report import task_report
+
+        return task_report(self._client, self.task_id)
 
     def kill(self) -> str:
         """End the task and its jobs now. Returns what the server says, as the other commands do."""

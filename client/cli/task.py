@@ -21,6 +21,7 @@ HERE = "bamboo.client.cli"
         "outputs": (f"{HERE}.task_files:outputs", "List the output files; with --dest, copy and verify them."),
         "logs": (f"{HERE}.task_files:logs", "Print what jobs of the task printed, failed ones first."),
         "metadata": (f"{HERE}.task_files:metadata", "Print what the jobs left as metadata, as JSON."),
+        "report": (f"{HERE}.task_report:report", "Write one HTML file about it for a ticket, without secrets."),
         "kill": (f"{HERE}.task_act:kill", "End tasks and their jobs now."),
         "finish": (f"{HERE}.task_act:finish", "End tasks, keeping what was processed."),
         "retry": (f"{HERE}.task_act:retry", "Try failed inputs again."),

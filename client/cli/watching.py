@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import click
 
 from ..model import TaskInfo
+from ..notebook import Drawing, in_notebook, one_place
 from ..progress import Progress
 from ..task import Task
 from ..text import duration_text, printable
@@ -73,10 +74,23 @@ def bar_follower(task_id: int) -> Iterator[Follower]:
         yield follow
 
 
+def notebook_follower() -> Follower:
+    """Draws a task in a notebook, again and again in the same place."""
+    progress, draw = Progress(), one_place()
+
+    def follow(info: TaskInfo) -> None:
+        see(progress, info)
+        draw(Drawing(info, "" if info.is_over else pace(progress)))
+
+    return follow
+
+
 @contextmanager
 def follower(task_id: int) -> Iterator[Follower]:
-    """The way to follow a task that fits where stderr goes."""
-    if sys.stderr.isatty():
+    """The way to follow a task that fits where we are: in a notebook, on a terminal, or anywhere else."""
+    if in_notebook():
+        yield notebook_follower()
+    elif sys.stderr.isatty():
         with bar_follower(task_id) as follow:
             yield follow
     else:
