@@ -86,7 +86,7 @@ def comparison_html(found: Comparison) -> str:
     """Two jobs side by side: what differs."""
     a, b = found.jobs
     rows = [(line.part, line.name, line.a, line.b) for line in found.differences]
-    titles = ("", "", f"job {a.job_id}", f"job {b.job_id}")
+    titles = ("part", "what", f"job {a.job_id}", f"job {b.job_id}")
     return drawn(f"jobs {a.job_id} and {b.job_id}", found.chosen, tables=[("", titles, rows)])
 
 

@@ -56,7 +56,7 @@ def _told(client: Client, info: TaskInfo) -> dict[str, Any]:
         "mover": state.mover if state else "",
         "jobs": ", ".join(f"{number} {status}" for status, number in info.jobs.items()),
         "stopped_by": why.stopped_by if why else "",
-        "steps": [(step.who, "" if step.passes else "stops it", step.says) for step in why.steps] if why else [],
+        "steps": [(step.who, "passes" if step.passes else "stops it", step.says) for step in why.steps] if why else [],
         "contrasts": [contrast.says for contrast in contrasts],
         "failures": [_failure(client, group, at) for at, group in enumerate(info.errors[:MOST_CAUSES])],
         "n_more": max(0, len(info.errors) - MOST_CAUSES),

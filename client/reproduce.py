@@ -122,8 +122,7 @@ def _checksum(file: FileInfo) -> str:
 
 def end_of(job: JobInfo) -> str:
     """How a job ended: its state and its errors."""
-    faults = "; ".join(f"{fault.source} {fault.code}: {fault.diag}" for fault in job.faults)
-    return f"{job.status}: {faults}" if faults else job.status
+    return ": ".join(filter(None, (job.status, "; ".join(map(str, job.causes)))))
 
 
 def readme(job: JobInfo, wire: Mapping[str, Any], bundle: Bundle) -> str:
@@ -131,7 +130,7 @@ def readme(job: JobInfo, wire: Mapping[str, Any], bundle: Bundle) -> str:
     image = str(wire.get("container_name") or "")
     differences = [
         f"this machine is not {job.node or 'the one'} at {job.queue}: other processor, software, variables and clock",
-        f"nobody holds it to {job.ram_mb} MB of memory, {job.max_walltime_seconds} s and {job.max_disk_mb} MB of disk",
+        "nobody holds it to its limits of memory, time and disk (bamboo job show says what it asked for)",
         "nothing is reported, and outputs stay in work/",
     ]
     if image:

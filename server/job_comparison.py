@@ -32,6 +32,9 @@ SPANS = (("waiting", "created_at", "started_at", 60), ("running", "started_at", 
 TIMED = ("getting the job", "stage-in", "payload", "stage-out", "initial setup", "setup")
 
 
+PARTS = ("how it ended", "errors", "where", "what", "asked for", "inputs", "outputs", "timings", "measured")
+
+
 @dataclass(frozen=True)
 class Fact:
     """A column of jobs that is compared: PanDA's name, ours, its unit, and the difference that is noise."""
@@ -145,17 +148,11 @@ def choose_sibling(tx: sa.Connection, job: Any) -> tuple[Any, str]:
 
 
 def compare(tx: sa.Connection, a: Any, b: Any) -> list[Line]:
-    """Everything that is compared of two jobs (rows of `all_jobs`), in the order in which it is told."""
+    """Everything that is compared of two jobs (rows of `all_jobs`), part by part."""
     left, right = Side.read(tx, a), Side.read(tx, b)
-    return [
-        *_facts(left, right),
-        *_errors(left, right),
-        *_parameters(left, right),
-        *_inputs(left, right),
-        *_outputs(left, right),
-        *_timings(left, right),
-        *_metrics(left, right),
-    ]
+    several = (_facts, _errors, _parameters, _inputs, _outputs, _timings, _metrics)
+    lines = (line for compared in several for line in compared(left, right))
+    return sorted(lines, key=lambda line: PARTS.index(line.part))
 
 
 def comparison_row(a: Any, b: Any, lines: Sequence[Line], *, chosen: str | None) -> dict[str, Any]:

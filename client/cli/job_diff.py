@@ -50,11 +50,11 @@ def print_comparison(found: Comparison, everything: bool) -> None:
         say(f"jobs {a.job_id} and {b.job_id} do not differ in anything that is compared")
         return
     columns = (
-        Column("", lambda line: line.part),
-        Column("", lambda line: line.name),
+        Column("PART", lambda line: line.part),
+        Column("WHAT", lambda line: line.name),
         Column(f"JOB {a.job_id}", lambda line: line.a or "-"),
         Column(f"JOB {b.job_id}", lambda line: line.b or "-"),
-        *((Column("", lambda line: "differs" if line.differs else ""),) if everything else ()),
+        *((Column("DIFFERS", lambda line: "yes" if line.differs else ""),) if everything else ()),
     )
     table(columns, lines)
     tails = found.stdout_tails

@@ -17,6 +17,7 @@ from bamboo.client import JobInfo, TaskInfo
 from bamboo.client.errors import Refused
 
 GOOD = 14
+CANARY = "canary-8c1d"
 
 
 @dataclass
@@ -46,9 +47,15 @@ def run_into_trouble(system: RunningSystem, folder: Path) -> Failed:
     for n in range(GOOD):
         (data / f"good{n}.txt").write_text("word\n")
     (data / "bad.txt").write_text("nothing\n")
-    (work / "count.sh").write_text("grep -c word $1 > n.txt || { echo no word in $1 >&2; exit 3; }\n")
+    (work / "count.sh").write_text(
+        f"echo DB_PASSWORD={CANARY}; grep -c word $1 > n.txt || {{ echo no word in $1 >&2; exit 3; }}\n"
+    )
     task = system.client.run(
-        "sh count.sh %IN", work_dir=work, in_files=[str(data)], n_files_per_job=1, outputs=("n.txt",)
+        f"API_TOKEN={CANARY} sh count.sh %IN",
+        work_dir=work,
+        in_files=[str(data)],
+        n_files_per_job=1,
+        outputs=("n.txt",),
     )
     info = task.wait(timeout_seconds=120)
     jobs = {status: next(task.jobs(status, limit=1)) for status in ("failed", "finished")}
@@ -117,7 +124,28 @@ def test_outputs_are_compared_and_the_bundle_needs_no_server(failed: Failed, tmp
     assert "bytes instead of 5" in again.stdout  # a changed input never reaches the payload
 
 
-def test_nobody_else_reproduces_it(failed: Failed, tmp_path: Path) -> None:
+def test_the_report_says_what_happened_and_no_secret(failed: Failed, tmp_path: Path) -> None:
+    task = str(failed.info.task_id)
+    ended = failed.system.run("task", "report", task, "--output", "ticket.html", cwd=tmp_path)
+    assert ended.stdout == "ticket.html\n", ended.stderr
+    page = (tmp_path / "ticket.html").read_text()
+    for words in (
+        "finished (partial: 14 of 15 inputs)",
+        "100 % of failures read bad.txt, 0 % of successes",
+        "3 jobs: pilot 1305: payload ended with exit code 3: no word in bad.txt",
+        "<dt>who must act</dt><dd>user</dd>",
+        "What differs from job",
+        "DB_PASSWORD=(removed)",
+        "API_TOKEN=(removed)",
+        "every input is accounted for",
+        f"of the server\n{failed.system.url}, version ",
+    ):
+        assert words in page
+    assert CANARY in failed.system.run("job", "show", str(failed.failed.job_id)).stdout  # to its owner it is told
+    assert CANARY not in page
+
+
+def test_what_cannot_be_reproduced(failed: Failed, tmp_path: Path) -> None:
     with pytest.raises(Refused) as refused:
         failed.system.client.definition(999_999)
     assert refused.value.status == 404
