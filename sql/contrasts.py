@@ -16,21 +16,23 @@ from .views import all_jobs
 SUCCEEDED = (JobState.FINISHED, JobState.MERGING)
 #: A task that fails everywhere has as many values as jobs: those with the most failures are looked at.
 MAX_VALUES = 1000
+#: Of a task that has more jobs, the last ones tell how it is now: half a second on PostgreSQL.
+MAX_JOBS = 100_000
 _ALL = "all"
 
 
-def tallies(tx: sa.Connection, jeditaskid: int) -> tuple[list[Tally], Tally]:
+def tallies(tx: sa.Connection, jeditaskid: int, *, most: int = MAX_JOBS) -> tuple[list[Tally], Tally]:
     """The values that some run jobs of a task share, with at least `MIN_FAILED` failures each, and the counts of all.
 
-    One statement over the jobs of the task, live and archived, and their inputs.
+    One statement over the jobs of the task, live and archived, and their inputs; over the last `most` that ended.
     """
-    rows = tx.execute(_statement(jeditaskid)).all()
+    rows = tx.execute(_statement(jeditaskid, most)).all()
     found = [Tally(row.attribute, _as_told(row.attribute, row.value), row.failed, row.succeeded) for row in rows]
     whole = next((tally for tally in found if tally.attribute == _ALL), Tally(_ALL, "", 0, 0))
     return [tally for tally in found if tally.attribute != _ALL], whole
 
 
-def _statement(jeditaskid: int) -> sa.Select[Any]:
+def _statement(jeditaskid: int, most: int) -> sa.Select[Any]:
     ended = (
         sa.select(
             *(all_jobs.c[name] for name in ("pandaid", "queue", "node", "container_name", "transformation")),
@@ -42,6 +44,8 @@ def _statement(jeditaskid: int) -> sa.Select[Any]:
             all_jobs.c.kind == "run",
             all_jobs.c.status.in_((JobState.FAILED, *SUCCEEDED)),
         )
+        .order_by(all_jobs.c.pandaid.desc())
+        .limit(most)
         .cte("ended")
     )
     read = (

@@ -70,6 +70,17 @@ def test_archived_jobs_count_too(world: World, engine: sa.Engine, clock: ManualC
         assert contrasts_sql.tallies(tx, world.jeditaskid) == before
 
 
+def test_only_the_last_of_many_are_looked_at(world: World, engine: sa.Engine) -> None:
+    world.start(6, max_attempt=1)
+    for node in ("old", "new"):
+        world.generate(3)
+        end(world, 3, JobState.FAILED, node=node)
+    with engine.begin() as tx:
+        found, whole = contrasts_sql.tallies(tx, world.jeditaskid, most=4)
+    assert whole.failed == 4
+    assert {tally.value for tally in found if tally.attribute == "node"} == {"new"}
+
+
 def test_a_task_without_ended_jobs(world: World, engine: sa.Engine) -> None:
     world.start(2)
     with engine.begin() as tx:
