@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -67,13 +68,15 @@ def make_bundle(client: Client, job_id: int, parent: Path, *, with_inputs: bool 
     if bundle.folder.exists() and not (bundle.folder / "job.json").is_file():
         fault = Fault(str(bundle.folder), "is there, and was not made from a job", "remove it, or name another --dest")
         raise Invalid("the job cannot be reproduced there", [fault])
-    for folder in ("files", "inputs"):
-        (bundle.folder / folder).mkdir(parents=True, exist_ok=True)
+    for name in ("files", "inputs"):
+        shutil.rmtree(bundle.folder / name, ignore_errors=True)
+        (bundle.folder / name).mkdir(parents=True)
     wire = _with_own_files(client, wire, bundle)
     inputs = [file for file in job.files if file.type == "input"]
     for file in inputs if with_inputs else ():
         _bring(file, bundle)
-    recorded = {file.lfn: _checksum(file) for file in job.files if file.type == "output"}
+    outputs = [file for file in job.files if file.type not in ("input", "pseudo_input", "log")]
+    recorded = {file.lfn: _checksum(file) for file in outputs}
     wire |= {"recordedEnd": end_of(job), "recordedOutputs": recorded}
     (bundle.folder / "job.json").write_text(json.dumps(wire, indent=1) + "\n", encoding="utf-8")
     (bundle.folder / "run.py").write_text(RUN, encoding="utf-8")

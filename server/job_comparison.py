@@ -209,9 +209,9 @@ def _parameters(left: Side, right: Side) -> Iterator[Line]:
 
 def _inputs(left: Side, right: Side) -> Iterator[Line]:
     a, b = left.inputs, right.inputs
-    if a or b:
-        only_a, only_b = (sorted(ours.keys() - theirs.keys())[:MAX_NAMES] for ours, theirs in ((a, b), (b, a)))
-        yield Line("inputs", "read by one only", only_a, only_b, bool(only_a or only_b))
+    only_a, only_b = (sorted(ours.keys() - theirs.keys())[:MAX_NAMES] for ours, theirs in ((a, b), (b, a)))
+    if only_a or only_b:
+        yield Line("inputs", "read by one only", only_a, only_b, True)
     for lfn in sorted(a.keys() & b.keys()):
         for key, name, unit in (("size_bytes", "size", "B"), ("checksum", "checksum", ""), ("url", "address", "")):
             yield _line("inputs", f"{name} of {lfn}", getattr(a[lfn], key), getattr(b[lfn], key), unit)
