@@ -33,21 +33,7 @@ def tallies(tx: sa.Connection, jeditaskid: int, *, most: int = MAX_JOBS) -> tupl
 
 
 def _statement(jeditaskid: int, most: int) -> sa.Select[Any]:
-    ended = (
-        sa.select(
-            *(all_jobs.c[name] for name in ("pandaid", "queue", "node", "container_name", "transformation")),
-            *(all_jobs.c[name] for name in ("resource_type", "cpu_consumption_unit", "started_at")),
-            sa.case((all_jobs.c.status == JobState.FAILED, 1), else_=0).label("failed"),
-        )
-        .where(
-            all_jobs.c.jeditaskid == jeditaskid,
-            all_jobs.c.kind == "run",
-            all_jobs.c.status.in_((JobState.FAILED, *SUCCEEDED)),
-        )
-        .order_by(all_jobs.c.pandaid.desc())
-        .limit(most)
-        .cte("ended")
-    )
+    ended = _ended(jeditaskid, most)
     read = (
         sa.select(job_files.c.lfn, datasets.c.dataset_name, ended.c.pandaid, ended.c.failed)
         .join(job_files, job_files.c.pandaid == ended.c.pandaid)
@@ -65,17 +51,34 @@ def _statement(jeditaskid: int, most: int) -> sa.Select[Any]:
         "hour": _hour(ended.c.started_at),
     }
     parts = [_counted(attribute, value, ended) for attribute, value in of_jobs.items()]
-    sites = ended.join(queues, queues.c.queue == ended.c.queue)
-    parts.append(_counted("site", queues.c.site, sites, ended.c.failed))
-    # a job that reads several files of a dataset is one job
-    per_dataset = sa.select(read.c.dataset_name, read.c.pandaid, read.c.failed).distinct().subquery()
-    parts.append(_counted("dataset", per_dataset.c.dataset_name, per_dataset))
-    per_file = sa.select(read.c.lfn, read.c.pandaid, read.c.failed).distinct().subquery()
-    parts.append(_counted("input", per_file.c.lfn, per_file))
-    several = sa.union_all(*parts).subquery()
-    most = sa.select(several).order_by(several.c.failed.desc(), several.c.value).limit(MAX_VALUES).subquery()
+    at_sites = ended.join(queues, queues.c.queue == ended.c.queue)
+    parts.append(_counted("site", queues.c.site, at_sites, ended.c.failed))
+    for attribute, name in (("dataset", "dataset_name"), ("input", "lfn")):
+        once = sa.select(read.c[name], read.c.pandaid, read.c.failed).distinct().subquery()  # a job counts once
+        parts.append(_counted(attribute, once.c[name], once))
+    counted = sa.union_all(*parts).subquery()
+    largest = sa.select(counted).order_by(counted.c.failed.desc(), counted.c.value).limit(MAX_VALUES).subquery()
     whole = _sums(_ALL, sa.literal(""), ended.c.failed).select_from(ended)
-    return sa.select(sa.union_all(sa.select(most), whole).subquery())
+    return sa.select(sa.union_all(sa.select(largest), whole).subquery())
+
+
+def _ended(jeditaskid: int, most: int) -> sa.CTE:
+    """The last run jobs of a task that ended, with 1 for those that failed."""
+    names = "pandaid queue node container_name transformation resource_type cpu_consumption_unit started_at"
+    return (
+        sa.select(
+            *(all_jobs.c[name] for name in names.split()),
+            sa.case((all_jobs.c.status == JobState.FAILED, 1), else_=0).label("failed"),
+        )
+        .where(
+            all_jobs.c.jeditaskid == jeditaskid,
+            all_jobs.c.kind == "run",
+            all_jobs.c.status.in_((JobState.FAILED, *SUCCEEDED)),
+        )
+        .order_by(all_jobs.c.pandaid.desc())
+        .limit(most)
+        .cte("ended")
+    )
 
 
 def _counted(
