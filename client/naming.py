@@ -13,6 +13,8 @@ from ..core.errors import Fault
 FORBIDDEN = frozenset("%|;><?'\"()$@:=&^#\\[]{}`*")
 LONGEST_DATASET_NAME = 132  #: with the trailing slash of a container
 MOST_OUTPUTS = 10
+#: How PanDA marks secrets that jobs find as files.
+FILE_PREFIX = "___file___:"
 
 
 def default_out_ds(nickname: str) -> str:

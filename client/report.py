@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+from base64 import b64decode
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -17,6 +19,7 @@ from .api import Client
 from .errors import Refused
 from .html import render
 from .model import ErrorGroup, TaskInfo
+from .naming import FILE_PREFIX
 
 T = TypeVar("T")
 
@@ -97,9 +100,14 @@ def _if_told(ask: Callable[[], T]) -> T | None:
 
 
 def _known_secrets(client: Client) -> list[str]:
-    """The secrets that the caller keeps for jobs, and the caller's own token."""
+    """The secrets that the caller keeps for jobs, those in files line by line, and the caller's own token."""
     try:
-        kept = list(client.secrets().values())
+        kept = client.secrets()
     except Refused:  # the server keeps none
-        kept = []
-    return [*kept, client.transport.identity.token or ""]
+        kept = {}
+    known = [client.transport.identity.token, *kept.values()]
+    for name, value in kept.items():
+        if name.startswith(FILE_PREFIX):
+            with suppress(ValueError):
+                known += b64decode(value).decode("utf-8", "replace").splitlines()
+    return known

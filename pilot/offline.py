@@ -40,6 +40,7 @@ from .slot import Slot
 from .stage_in import stage_in
 
 NOBODY = "http://127.0.0.1:9"  # there is no server, and nobody is asked
+INTERRUPTED = 130
 LONG_SECONDS = 20 * 86400.0  # what stands for no end: more than this the keeper's waits cannot hold
 
 
@@ -61,7 +62,7 @@ class MadeOutput:
 
 
 def main(folder: Path) -> int:
-    """Run the job of a folder and tell how it ended; 0 if the payload did well, else its exit code, or 1."""
+    """Run the job of a folder and tell how it ended; gives 0 if all went well, else the payload's exit code, or 1."""
     wire = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     shutil.rmtree(folder / "work", ignore_errors=True)
     (folder / "work").mkdir()
@@ -70,6 +71,9 @@ def main(folder: Path) -> int:
     set_up(folder / "pilot.log", debug=False)
     try:
         job = run(wire, folder, keeper)
+    except KeyboardInterrupt:
+        sys.stdout.write("interrupted\n")
+        return INTERRUPTED
     finally:
         keeper.close()
         processes.kill_descendants(within_seconds=3.0)

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..naming import FILE_PREFIX
 from .lazy import LazyGroup
 from .options import connected, formatted
 from .output import Output, say
 
 if TYPE_CHECKING:
     from ..api import Client
-
-#: How PanDA marks secrets that jobs find as files.
-FILE_PREFIX = "___file___:"
 
 
 @click.group(cls=LazyGroup, lazy={})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html.parser
 import json
 from typing import Any
@@ -12,6 +13,7 @@ from bamboo.tests.client.client_harness import Bamboo, MakeRow, ScriptedServer, 
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>'\"{{ 7*7 }}\u202egnp.exe\x1b[31m"
 CANARY = "canary-8c1d"
+FILE = base64.b64encode(f"a file\nwith {CANARY}-in-it\n".encode()).decode()
 
 
 class Page(html.parser.HTMLParser):
@@ -48,7 +50,7 @@ def scripted(server: ScriptedServer, row: dict[str, Any], text: str) -> None:
     server.on("task/get_task_parameters", ok({"taskName": text, text: [text, {"value": text}]}))
     server.on("job/get_detailed_info", ok(job))
     server.on("job/compare", ok({"jobs": [job, {**job, "PandaID": 6}], "chosen": text, "lines": [line]}))
-    server.on("creds/get_user_secrets", ok(json.dumps({"MINE": CANARY})))
+    server.on("creds/get_user_secrets", ok(json.dumps({"MINE": CANARY, "___file___:key": FILE})))
     server.on("system/is_alive", ok({"version": text}))
 
 
@@ -67,7 +69,14 @@ def test_hostile_names_do_nothing(server: ScriptedServer, bamboo: Bamboo, row: M
 
 
 @pytest.mark.parametrize(
-    "text", [f"API_TOKEN={CANARY}", f"https://alice:{CANARY}@x.org/", f"--password%20{CANARY}", f"it says {CANARY}"]
+    "text",
+    [
+        f"API_TOKEN={CANARY}",
+        f"https://alice:{CANARY}@x.org/",
+        f"--password%20{CANARY}",
+        f"it says {CANARY}",
+        f"with {CANARY}-in-it, {FILE}",
+    ],
 )
 def test_secrets_stay_behind(server: ScriptedServer, bamboo: Bamboo, row: MakeRow, text: str) -> None:
     scripted(server, row(), text)
