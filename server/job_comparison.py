@@ -30,8 +30,9 @@ MIN_RATIO = 0.25
 SPANS = (("waiting", "created_at", "started_at", 60), ("running", "started_at", "ended_at", 5))
 #: What a pilot measures of its own work, in the order of `pilotTiming` (pilot protocol, final report).
 TIMED = ("getting the job", "stage-in", "payload", "stage-out", "initial setup", "setup")
-
-
+#: What may be the name of a file in a command line.
+_NAME = re.compile(r"""[^\s'",:=()\[\]{}]+""")
+#: In this order they are told.
 PARTS = ("how it ended", "errors", "where", "what", "asked for", "inputs", "outputs", "timings", "measured")
 
 
@@ -121,16 +122,18 @@ class Side:
 
     def words(self) -> list[str]:
         """The words of the command line, decoded, with the kinds of its files in the place of their names."""
-        text = self.parameters
-        for file in sorted(self.files, key=lambda file: -len(file.lfn)):
-            kind = "input" if file.type in INPUT_TYPES else f"{file.type} of {file.dataset_name}"
-            text = re.sub(rf"(?<![\w.-]){re.escape(file.lfn)}(?![\w-])", lambda _, kind=kind: f"<{kind}>", text)  # type: ignore[misc]
-        text = re.sub(r"<input>(['\", ]+<input>)+", "<inputs>", text)
+        kinds = {file.lfn: _kind(file) for file in self.files}
+        text = _NAME.sub(lambda name: kinds.get(name[0], name[0]), self.parameters)
+        text = re.sub(r"<input>(['\", ]+<input>)+", "<input>", text)  # how many is told elsewhere
         try:
             words = shlex.split(text)
         except ValueError:  # quotes that do not close
             words = text.split()
         return [unquote(word) for word in words]
+
+
+def _kind(file: Any) -> str:
+    return "<input>" if file.type in INPUT_TYPES else f"<{file.type} of {file.dataset_name}>"
 
 
 def choose_sibling(tx: sa.Connection, job: Any) -> tuple[Any, str]:
