@@ -70,45 +70,37 @@ def newest(tx: sa.Connection, table: sa.FromClause, key: str, wanted: Selection,
 
 
 @dataclass(frozen=True)
-class Newest:
-    """The first rows that fit, whether there are no others, and how many to look at if there are."""
+class Listed:
+    """The newest rows that fit, and how these and some more are spread over the values of columns.
 
-    rows: Sequence[sa.Row[Any]]
-    is_all: bool
-    limit: int
-
-
-def facets(
-    tx: sa.Connection, table: sa.FromClause, key: str, wanted: Selection, names: Sequence[str], among: Newest
-) -> dict[str, list[tuple[str, int]]]:
-    """How the newest rows that fit are spread over the values of columns: {column: [(value, rows)]}.
-
-    The most frequent come first; what is beyond `FACET_VALUES` is left out, and so are nulls.
+    `facets` are {column: [(value, rows)]}, the most frequent first, without nulls and what is beyond `FACET_VALUES`.
     """
-    counts = _counted(among.rows, names) if among.is_all else _count(tx, table, key, wanted, names, among.limit)
-    return {
-        name: sorted(by_value.items(), key=lambda one: (-one[1], one[0]))[:FACET_VALUES]
-        for name, by_value in counts.items()
+
+    rows: list[sa.Row[Any]]
+    facets: dict[str, list[tuple[str, int]]]
+
+
+def listed(
+    tx: sa.Connection,
+    table: sa.FromClause,
+    key: str,
+    wanted: Selection,
+    names: Sequence[str],
+    *,
+    shown: int,
+    looked_at: int,
+) -> Listed:
+    """The newest `shown` rows, and facets of the newest `looked_at`, with one look for what fits."""
+    columns = [table.c[key], *(table.c[name] for name in names)]
+    chosen = sa.select(*columns).where(*conditions(table, key, wanted)).order_by(table.c[key].desc())
+    seen = tx.execute(chosen.limit(max(shown, looked_at))).all()
+    ids = [row[0] for row in seen[:shown]]
+    rows = newest(tx, table, key, Selection(ids=ids), limit=shown) if ids else []
+    counts = {
+        name: Counter(str(row[place]) for row in seen if row[place] is not None) for place, name in enumerate(names, 1)
     }
+    return Listed(rows, {name: _most(count) for name, count in counts.items()})
 
 
-def _counted(found: Sequence[sa.Row[Any]], names: Sequence[str]) -> dict[str, dict[str, int]]:
-    return {name: Counter(str(value) for row in found if (value := row._mapping[name]) is not None) for name in names}
-
-
-def _count(
-    tx: sa.Connection, table: sa.FromClause, key: str, wanted: Selection, names: Sequence[str], limit: int
-) -> dict[str, dict[str, int]]:
-    columns = [table.c[name] for name in names]
-    chosen = sa.select(*columns).where(*conditions(table, key, wanted)).order_by(table.c[key].desc()).limit(limit)
-    some = chosen.cte("some")
-    counted = [
-        sa.select(sa.literal(name).label("name"), sa.cast(some.c[name], sa.String(255)).label("value"), sa.func.count())
-        .where(some.c[name].is_not(None))
-        .group_by(some.c[name])
-        for name in names
-    ]
-    counts: dict[str, dict[str, int]] = {name: {} for name in names}
-    for name, value, n in tx.execute(sa.union_all(*counted)):
-        counts[name][value] = n
-    return counts
+def _most(count: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(count.items(), key=lambda one: (-one[1], one[0]))[:FACET_VALUES]

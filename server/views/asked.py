@@ -15,8 +15,8 @@ from ...sql.selection import Selection
 from ..bodies import Query
 from ..task_rows import super_status
 
-#: The manual's default: so many rows are looked at for facets.
-LOOKED_AT = 20_000
+#: Facets are of so many of the newest tasks that fit.
+LOOKED_AT = 5000
 MAX_LISTED = 10_000
 #: Without a window or a task, jobs of so many hours are listed, as BigPanDA does.
 USUAL_HOURS = 12.0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import sqlalchemy as sa
 from flask import Response
 
 from ...sql import selection, task_queries
@@ -26,20 +28,24 @@ def list_of_tasks() -> Response:
     """Tasks of everybody, the newest first, with their inputs in `dsinfo`."""
     asked = read_query(TasksAsked)
     wanted = asked.selection(context().now())
-    limit = min(asked.limit, MAX_LISTED) if wants_json() else asked.display_limit
+    if wants_json():
+        with context().reading() as tx:
+            found = task_queries.list_tasks(tx, wanted, limit=min(asked.limit, MAX_LISTED))
+            return show("tasks.html", "Tasks", {}, rows=_rows(tx, found))
+    how = {"shown": asked.display_limit, "looked_at": LOOKED_AT}
     with context().reading() as tx:
-        found = task_queries.list_tasks(tx, wanted, limit=limit)
-        inputs = task_queries.file_counts(tx, [task.jeditaskid for task in found])
-        rows = [_row(task_rows.task_row(task, inputs.get(task.jeditaskid))) for task in found]
-        facets: dict[str, Any] = {}
-        if not wants_json():
-            among = selection.Newest(found, is_all=len(found) < limit, limit=LOOKED_AT)
-            by_column = selection.facets(tx, tasks, "jeditaskid", wanted, list(FACETS.values()), among)
-            facets = {name: by_column[column] for name, column in FACETS.items()}
-    more = rows[-1]["jeditaskid"] if len(rows) == limit else None
+        listed = selection.listed(tx, tasks, "jeditaskid", wanted, list(FACETS.values()), **how)
+        rows = _rows(tx, listed.rows)
+    facets = {name: listed.facets[column] for name, column in FACETS.items()}
+    more = rows[-1]["jeditaskid"] if len(rows) == asked.display_limit else None
     given = asked.model_dump(exclude_none=True, exclude_defaults=True)
     data = {"rows": rows, "facets": facets, "more": more, "asked": given, "looked_at": LOOKED_AT}
-    return show("tasks.html", "Tasks", data, rows=rows)
+    return show("tasks.html", "Tasks", data)
+
+
+def _rows(tx: sa.Connection, found: Sequence[Any]) -> list[dict[str, Any]]:
+    inputs = task_queries.file_counts(tx, [task.jeditaskid for task in found])
+    return [_row(task_rows.task_row(task, inputs.get(task.jeditaskid))) for task in found]
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
