@@ -112,24 +112,6 @@ def attempts_of(tx: sa.Connection, pandaid: int, *, limit: int = 50) -> list[sa.
     return list(tx.execute(statement.order_by(all_jobs.c.pandaid)))
 
 
-def sibling(tx: sa.Connection, job: Any) -> int | None:
-    """A finished job of the same task and kind: the one whose input is nearest in size, of the newest."""
-    statement = (
-        sa.select(all_jobs.c.pandaid, all_jobs.c.input_file_bytes)
-        .where(
-            all_jobs.c.jeditaskid == job.jeditaskid,
-            all_jobs.c.status == JobState.FINISHED,
-            all_jobs.c.kind == job.kind,
-            all_jobs.c.pandaid != job.pandaid,
-        )
-        .order_by(all_jobs.c.pandaid.desc())
-        .limit(200)
-    )
-    found = list(tx.execute(statement))
-    best = min(found, key=lambda row: abs(row.input_file_bytes - job.input_file_bytes), default=None)
-    return best.pandaid if best is not None else None
-
-
 def tasks_by_user(tx: sa.Connection, *, limit: int) -> list[sa.Row[Any]]:
     """Users by their tasks: `user_name`, `n_tasks`, `n_active`, `last_at`, those with the newest change first."""
     going = tasks.c.status.not_in(list(TASKS_OVER))

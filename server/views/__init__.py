@@ -1,9 +1,10 @@
 """The pages that people look at, and the data behind each with `?json` (manual ch. 4.3)."""
 
-from . import (  # noqa: F401 - each adds its pages  # noqa: F401 - the same
+from . import (  # noqa: F401 - each adds its pages
     assets,
     dashboard,
     data,
+    evidence,
     failures,
     grid,
     job,

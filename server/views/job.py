@@ -48,7 +48,6 @@ def job(pandaid: int) -> Response:
             "attempts": [
                 {**small(job_row(one)), "errors": job_errors(one)} for one in page_queries.attempts_of(tx, pandaid)
             ],
-            "sibling": page_queries.sibling(tx, row) if row.status == JobState.FAILED else None,
             "metrics": report.job_metrics if report else None,
             "timing": report.pilot_timing if report else None,
             "parameters": job_queries.parameters_of(tx, [pandaid]).get(pandaid, "") if may_see else None,

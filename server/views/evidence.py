@@ -1,0 +1,59 @@
+"""What failures have in common, and two jobs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response
+
+from ...core.contrasts import contrasts as find_contrasts
+from ...sql import contrasts as contrasts_sql
+from ...sql import job_queries
+from ...sql import tasks as tasks_sql
+from .. import job_comparison, task_rows
+from ..auth.access import NOBODY, open_to
+from ..context import context
+from .show import routes, show
+
+
+@routes.get("/task/<int:task_id>/contrasts/")
+@open_to(NOBODY)
+def contrasts(task_id: int) -> Response:
+    """What the failed jobs of a task have in common that its finished ones have not; its page fetches it afterwards."""
+    with context().reading() as tx:
+        tasks_sql.get_task(tx, task_id)
+        tallies, whole = contrasts_sql.tallies(tx, task_id)
+    found = find_contrasts(tallies, all_failed=whole.failed, all_succeeded=whole.succeeded)
+    data = {
+        "task_id": task_id,
+        "n_failed": whole.failed,
+        "n_finished": whole.succeeded,
+        "contrasts": [task_rows.contrast_row(contrast) for contrast in found],
+    }
+    return show("contrasts.html", f"Failures of task {task_id}", data)
+
+
+@routes.get("/job/<int:pandaid>/compare/")
+@open_to(NOBODY)
+def compare_with_a_success(pandaid: int) -> Response:
+    """A job beside one of its task that finished and is most like it."""
+    with context().reading() as tx:
+        job = job_queries.find_job(tx, pandaid)
+        other, chosen = job_comparison.choose_sibling(tx, job)
+        lines = job_comparison.compare(tx, job, other)
+    return _shown(job_comparison.comparison_row(job, other, lines, chosen=chosen))
+
+
+@routes.get("/job/<int:pandaid>/compare/<int:other>/")
+@open_to(NOBODY)
+def compare(pandaid: int, other: int) -> Response:
+    """Two jobs side by side."""
+    with context().reading() as tx:
+        jobs = [job_queries.find_job(tx, one) for one in (pandaid, other)]
+        lines = job_comparison.compare(tx, *jobs)
+    return _shown(job_comparison.comparison_row(*jobs, lines, chosen=None))
+
+
+def _shown(comparison: Mapping[str, Any]) -> Response:
+    return show("compare.html", "Two jobs side by side", comparison)
