@@ -23,6 +23,9 @@ from .tables import (
     tasks,
 )
 
+#: How far the clocks of two of our processes may be apart on one machine.
+CLOCK_SECONDS = 0.5
+
 
 class TaskSeen(NamedTuple):
     """A task, with its inputs as they are counted in the rows."""
@@ -129,13 +132,18 @@ def unexplained(tx: sa.Connection) -> dict[str, int]:
     return {what: n for what, statement in asked.items() if (n := int(tx.scalar(statement) or 0))}
 
 
-def overdue_leases(tx: sa.Connection, *, before: datetime) -> list[str]:
-    """Leases of jobs, tasks and chores that ended before then and that somebody still has."""
+def overdue_leases(tx: sa.Connection, *, before: datetime, begun_before: datetime) -> list[str]:
+    """Leases of jobs, tasks and chores that ended before then and that somebody still has.
+
+    Of chores only those whose work was last begun before another moment: until it is due again, nobody looks at them.
+    """
     late_jobs = sa.select(jobs.c.pandaid).where(jobs.c.lease_until < before).limit(20)
     late_tasks = (
         sa.select(tasks.c.jeditaskid).where(tasks.c.lease_owner.is_not(None), tasks.c.lease_until < before).limit(20)
     )
-    late_names = sa.select(leases.c.name).where(leases.c.owner.is_not(None), leases.c.until < before)
+    late_names = sa.select(leases.c.name).where(
+        leases.c.owner.is_not(None), leases.c.until < before, leases.c.last_run_at < begun_before
+    )
     return [
         *(f"job {pandaid}" for pandaid in tx.scalars(late_jobs)),
         *(f"task {jeditaskid}" for jeditaskid in tx.scalars(late_tasks)),
@@ -143,22 +151,63 @@ def overdue_leases(tx: sa.Connection, *, before: datetime) -> list[str]:
     ]
 
 
-def inputs_and_outputs(tx: sa.Connection, jeditaskid: int) -> Iterator[tuple[str, str]]:
-    """For each file made by jobs of a task and in the catalogue: the name of the input that its job had, its URL."""
+def early_losses(tx: sa.Connection, *, lease_seconds: float, sent_seconds: float) -> list[str]:
+    """Jobs that the watcher took from a pilot sooner after its last sign of life than a lease lasts.
+
+    `sent_seconds` is the lease of a claim of which the pilot has not spoken yet, which counts from the claim.
+    """
+    lines = sa.select(
+        job_events.c.pandaid,
+        job_events.c.attempt_nr,
+        job_events.c.old_status,
+        job_events.c.new_status,
+        job_events.c.actor,
+        job_events.c.at,
+        _before(job_events.c.at).label("at_before"),
+    ).subquery()
+    lasts = {JobState.SENT: sent_seconds, JobState.STARTING: lease_seconds, JobState.RUNNING: lease_seconds}
+    taken = (
+        sa.select(lines, jobs.c.heartbeat_at)
+        .join(jobs, jobs.c.pandaid == lines.c.pandaid)
+        .where(lines.c.actor == "watcher", lines.c.old_status.in_(list(lasts)))
+    )
+    found = []
+    for row in tx.execute(taken):
+        is_again = row.new_status == JobState.ACTIVATED  # then the row knows nothing of that pilot any more
+        heard_at = row.at_before if is_again else row.heartbeat_at or row.at_before
+        quiet_seconds = (row.at - heard_at).total_seconds()
+        if quiet_seconds < lasts[row.old_status] - CLOCK_SECONDS:
+            told = f"{quiet_seconds:.1f} s after its pilot was heard of"
+            found.append(f"job {row.pandaid}, attempt {row.attempt_nr}, was taken back {told}, as {row.old_status}")
+    return found
+
+
+class Made(NamedTuple):
+    """A file in the catalogue that a job made, and which attempt was booked for it; `lfn` is the job's input."""
+
+    lfn: str
+    url: str
+    pandaid: int
+    attempt_nr: int
+
+
+def inputs_and_outputs(tx: sa.Connection, jeditaskid: int) -> Iterator[Made]:
+    """Each file made by jobs of a task and in the catalogue, by input."""
     inputs = job_files.alias()
     statement = (
-        sa.select(inputs.c.lfn, catalogue_files.c.url)
+        sa.select(inputs.c.lfn, catalogue_files.c.url, inputs.c.pandaid, jobs.c.attempt_nr)
         .select_from(inputs)
         .join(catalogue_files, catalogue_files.c.pandaid == inputs.c.pandaid)
+        .join(jobs, jobs.c.pandaid == inputs.c.pandaid)
         .where(inputs.c.jeditaskid == jeditaskid, inputs.c.type == "input")
         .order_by(inputs.c.lfn)
     )
-    yield from tx.execute(statement).tuples()
+    yield from (Made(*row) for row in tx.execute(statement))
 
 
 def _before(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     """The value in the line before, of the same job."""
-    return sa.func.lag(column).over(partition_by=job_events.c.pandaid, order_by=job_events.c.id)
+    return sa.func.lag(column, type_=column.type).over(partition_by=job_events.c.pandaid, order_by=job_events.c.id)
 
 
 def _is_silent(log: sa.Table) -> sa.ColumnElement[bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,13 +21,14 @@ from ..tokens import key_folder
 from . import checker
 from .checker import Violation
 from .history import History, Line, Step
-from .nemesis import Fault, Nemesis, plan
+from .nemesis import Nemesis, plan
 from .postgres import OwnPostgres, own_postgres
 from .private import PrivateSystem
 from .victims import left_behind
 from .workload import USER, Submitter, halt_all, new_client, register_inputs
 
 LOOK_SECONDS = 0.5
+WATCH_SECONDS = 1.0
 #: How many times the limit is waited for what is late: late and never are different findings.
 PATIENCE = 2.0
 
@@ -84,11 +86,43 @@ def run_campaign(setting: Setting, told: Callable[[str], None]) -> Outcome:
         canary = _set_secret(system)
         history = History(setting.folder / "history.jsonl")
         stack.callback(history.close)
-        mended_at = _storm(system, postgres, history, outcome, told)
-        told("all faults are over: waiting for the rest")
-        outcome.rest_seconds = _rest(engine, system, history, mended_at, setting.limit_seconds)
-        _judge(engine, system, list(history.lines()), canary, outcome)
+        watch = Watch(engine, history, setting.folder / "markers")
+        mended_at = _storm(system, postgres, watch, outcome, told)
+        if outcome.violations:
+            told("a promise is broken: the rest is left as it is")
+        else:
+            told("all faults are over: waiting for the rest")
+            outcome.rest_seconds = _rest(engine, system, history, mended_at, setting.limit_seconds)
+            _judge(engine, system, list(history.lines()), canary, outcome)
+        _sum_up(engine, history, outcome)
     return outcome
+
+
+class Watch(threading.Thread):
+    """Looks over and over, in the middle of the faults, whether what must hold at any moment holds."""
+
+    def __init__(self, engine: sa.Engine, history: History, markers: Path) -> None:
+        super().__init__(name="watch", daemon=True)
+        self.history = history
+        self.found: list[Violation] = []
+        self._engine = engine
+        self._markers = markers
+        self._halt = threading.Event()
+
+    def halt(self) -> None:
+        self._halt.set()
+        self.join()
+
+    def jobs(self) -> dict[str, int]:
+        """How many jobs there are, by state; none while the database is away."""
+        with suppress(sa.exc.DBAPIError), reading(self._engine) as tx:
+            return books.live_jobs(tx)
+        return {}
+
+    def run(self) -> None:
+        while not self.found and not self._halt.wait(WATCH_SECONDS):
+            with suppress(sa.exc.DBAPIError):  # the database may be away
+                self.found = checker.check_now(self._engine, list(self.history.lines()), self._markers)
 
 
 def _must_be_new(url: str | None) -> None:
@@ -116,36 +150,43 @@ def _set_secret(system: PrivateSystem) -> list[bytes]:
 def _storm(
     system: PrivateSystem,
     postgres: OwnPostgres | None,
-    history: History,
+    watch: Watch,
     outcome: Outcome,
     told: Callable[[str], None],
 ) -> float:
-    """Work and faults at once, until enough were killed; when all was mended, by the monotonic clock."""
+    """Work and faults at once, until enough were killed or a promise is broken; when all was mended, by the monotonic
+    clock."""
     setting = outcome.setting
     markers = setting.folder / "markers"
     markers.mkdir(exist_ok=True)
     register_inputs(new_client(system.clients.url), setting.folder / "inputs")
     submitters = [
-        Submitter(number, system.clients.url, markers, history, setting.seed) for number in range(setting.n_clients)
+        Submitter(number, system.clients.url, markers, watch.history, setting.seed)
+        for number in range(setting.n_clients)
     ]
-    for submitter in submitters:
-        submitter.start()
-    nemesis = Nemesis(system, postgres, outcome.done)
-    faults = plan(setting.seed, setting.pace_seconds, with_database=postgres is not None)
+    for thread in (*submitters, watch):
+        thread.start()
+    nemesis = Nemesis(system, postgres, outcome.done, watch.jobs)
+    faults = plan(
+        setting.seed, setting.pace_seconds, networks=list(system.networks), with_database=postgres is not None
+    )
     began, last = time.monotonic(), 0
 
-    def on_fault(fault: Fault) -> None:
+    def is_over() -> bool:
         nonlocal last
         if nemesis.n_kills // 50 > last:
             last = nemesis.n_kills // 50
             told(f"{nemesis.n_kills} kills after {time.monotonic() - began:.0f} s")
+        return nemesis.n_kills >= setting.n_kills or bool(watch.found)
 
     try:
-        nemesis.run(faults, setting.n_kills, on_fault)
+        nemesis.run(faults, is_over)
         mended_at = time.monotonic()
         outcome.storm_seconds = mended_at - began
     finally:
+        watch.halt()
         halt_all(submitters)
+    outcome.violations += watch.found
     return mended_at
 
 
@@ -175,9 +216,12 @@ def _judge(engine: sa.Engine, system: PrivateSystem, lines: list[Line], canary: 
         found.append(Violation("I7", f"`bamboo up` ended with status {status} when it was asked to stop"))
     found += [Violation("I7", f"left behind: {one.command}") for one in left_behind(system.state.root)]
     found += checker.leaks(setting.folder, canary)
-    last = {line.task_name: line.step for line in lines}
+
+
+def _sum_up(engine: sa.Engine, history: History, outcome: Outcome) -> None:
+    last = {line.task_name: line.step for line in history.lines()}
     outcome.submissions = Counter(last.values())
-    outcome.n_runs, outcome.n_whole_runs = checker.n_runs(markers)
+    outcome.n_runs, outcome.n_whole_runs = checker.n_runs(outcome.setting.folder / "markers")
     with suppress(BambooError), reading(engine) as tx:
         seen = books.tasks_of(tx, USER)
         outcome.n_tasks, outcome.n_inputs = len(seen), sum(task.n_finished for task in seen)

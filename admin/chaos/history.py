@@ -47,10 +47,11 @@ class History:
             os.fsync(self._file)
 
     def lines(self) -> Iterator[Line]:
-        """What was written so far."""
-        for text in self._path.read_text().splitlines():
-            row = json.loads(text)
-            yield Line(**{**row, "step": Step(row["step"])})
+        """What was written so far, without a line that is being written."""
+        for text in self._path.read_text().splitlines(keepends=True):
+            if text.endswith("\n"):
+                row = json.loads(text)
+                yield Line(**{**row, "step": Step(row["step"])})
 
     def close(self) -> None:
         os.close(self._file)

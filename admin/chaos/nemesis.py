@@ -7,13 +7,15 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 
 from .postgres import OwnPostgres
 from .private import PrivateSystem
-from .proxy import Proxy, Weather
+from .proxy import Weather
+from .site import SiteLoss
 from .victims import KINDS, Process, of_kind
 
 #: How often each kind is killed, against the others; `everything` is the supervisor, with which all parts go.
@@ -41,10 +43,11 @@ STOPPED = {
     "daemon worker": 6,
     "daemon master": 2,
 }
-NETWORKS = ("pilots' network", "clients' network")
 #: Of all faults, those that are kills; of the others, those that are stops.
 KILLS, STOPS = 0.8, 0.6
-LONGEST_STOP_SECONDS = 10.0
+#: One fault of so many is the loss of a site: a small part, and yet some in each campaign.
+SITE_EVERY, FIRST_SITE = 40, 5
+LONGEST_STOP_SECONDS = 12.0
 LONGEST_WEATHER_SECONDS = 6.0
 WAKE_SECONDS = 0.05
 
@@ -54,25 +57,27 @@ class Fault:
     """One thing to do: `which` in 0..1 chooses among the victims that there are then; it ends after `seconds`."""
 
     pause_seconds: float
-    deed: str  #: kill, stop, or the weather of a network
+    deed: str  #: kill, stop, lose (all pilots of a site), or the weather of a network
     kind: str
     which: float
     seconds: float = 0.0
 
 
-def plan(seed: int, pace_seconds: float, *, with_database: bool) -> Iterator[Fault]:
+def plan(seed: int, pace_seconds: float, *, networks: Sequence[str], with_database: bool) -> Iterator[Fault]:
     """Faults without end: the same for the same arguments, whatever the system does."""
     rng = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
     killed = {**KILLED, **(DATABASE if with_database else {})}
-    while True:
+    for number in count():
         pause, which = rng.uniform(0, 2 * pace_seconds), rng.random()
-        if rng.random() < KILLS:
+        if number % SITE_EVERY == FIRST_SITE:
+            yield Fault(pause, "lose", "site", which)
+        elif rng.random() < KILLS:
             yield Fault(pause, "kill", _one_of(rng, killed), which)
         elif rng.random() < STOPS:
             yield Fault(pause, "stop", _one_of(rng, STOPPED), which, rng.uniform(0.2, LONGEST_STOP_SECONDS))
         else:
             bad = rng.choice([weather for weather in Weather if weather is not Weather.FAIR])
-            yield Fault(pause, bad, rng.choice(NETWORKS), which, rng.uniform(0.2, LONGEST_WEATHER_SECONDS))
+            yield Fault(pause, bad, rng.choice(networks), which, rng.uniform(0.2, LONGEST_WEATHER_SECONDS))
 
 
 def _one_of(rng: random.Random, weights: dict[str, int]) -> str:
@@ -86,21 +91,22 @@ class Nemesis:
     system: PrivateSystem
     postgres: OwnPostgres | None = None
     done: Counter[tuple[str, str]] = field(default_factory=Counter)
+    jobs: Callable[[], Mapping[str, int]] = dict  #: how many there are, by state
     missed: int = 0
+    _losses: list[SiteLoss] = field(default_factory=list)
     _ends: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
 
     @property
     def n_kills(self) -> int:
         return sum(n for (deed, _), n in self.done.items() if deed == "kill")
 
-    def run(self, faults: Iterator[Fault], n_kills: int, on_fault: Callable[[Fault], None]) -> None:
-        """Carry out faults until so many kills have hit somebody, then mend everything."""
+    def run(self, faults: Iterator[Fault], is_over: Callable[[], bool]) -> None:
+        """Carry out faults until it is said to be over, then mend everything."""
         try:
-            while self.n_kills < n_kills:
+            while not is_over():
                 fault = next(faults)
                 self._pass(fault.pause_seconds)
                 self._do(fault)
-                on_fault(fault)
         finally:
             self.mend()
 
@@ -108,7 +114,10 @@ class Nemesis:
         """End every fault: wake who is stopped, have fair weather, start what is gone."""
         for _, end in self._ends:
             end()
+        for loss in self._losses:
+            loss.end()
         self._ends.clear()
+        self._losses.clear()
         self.system.revive()
 
     def _pass(self, seconds: float) -> None:
@@ -120,14 +129,20 @@ class Nemesis:
             self._ends = [(at, end) for at, end in self._ends if at > now]
             for end in due:
                 end()
+            self._losses = [loss for loss in self._losses if not loss.go_on()]
             self.system.revive()
             if now >= until:
                 return
             time.sleep(min(WAKE_SECONDS, until - now))
 
     def _do(self, fault: Fault) -> None:
+        if fault.deed == "lose":
+            self._losses.append(SiteLoss(self.system, self.jobs, self._on_kill))
+            self.done[fault.deed, fault.kind] += 1
+            return
         if fault.deed not in ("kill", "stop"):
-            self._weather(fault)
+            self._weather(fault.kind, Weather(fault.deed), fault.seconds)
+            self.done[fault.deed, fault.kind] += 1
             return
         victims = self._victims(fault.kind)
         if not victims:
@@ -154,11 +169,13 @@ class Nemesis:
             return self.postgres.postmaster() if kind == "database" else self.postgres.backends()
         return of_kind(self.system.pid, kind) if kind in KINDS else []
 
-    def _weather(self, fault: Fault) -> None:
-        network: Proxy = self.system.pilots if fault.kind == NETWORKS[0] else self.system.clients
-        network.change(Weather(fault.deed))
-        self.done[fault.deed, fault.kind] += 1
-        self._ends.append((time.monotonic() + fault.seconds, lambda: network.change(Weather.FAIR)))
+    def _weather(self, kind: str, weather: Weather, seconds: float) -> None:
+        network = self.system.networks[kind]
+        network.change(weather)
+        self._ends.append((time.monotonic() + seconds, lambda: network.change(Weather.FAIR)))
+
+    def _on_kill(self) -> None:
+        self.done["kill", "pilot"] += 1
 
 
 def _wake(pid: int) -> None:

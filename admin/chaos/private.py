@@ -1,4 +1,4 @@
-"""The private system of a campaign: `bamboo up` in a folder of its own, behind two networks that can be made bad."""
+"""The private system of a campaign: `bamboo up` in a folder of its own, behind networks that can be made bad."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from ...core.errors import Unavailable
 from ...server.serve import usable_port
 from ..state import StateFolder
 from ..supervisor import python
-from .proxy import Proxy
+from .proxy import Proxy, database_behind
 
+LEASE, SENT = "BAMBOO_SERVER__LEASE_SECONDS", "BAMBOO_SERVER__SENT_SECONDS"
 #: Leases so short that a campaign sees them end, and pauses so short that everything is there to be killed again.
 QUICK = {
-    "BAMBOO_SERVER__LEASE_SECONDS": "8",
+    LEASE: "8",
     "BAMBOO_SERVER__HEARTBEAT_SECONDS": "1",
-    "BAMBOO_SERVER__SENT_SECONDS": "4",
+    SENT: "4",
     "BAMBOO_MASTER__LEASE_SECONDS": "4",
     "BAMBOO_MASTER__RESTART_SECONDS": "2",
     "BAMBOO_DAEMON__LEASE_SECONDS": "4",
@@ -44,13 +45,23 @@ class PrivateSystem:
     port: int = field(init=False)
     pilots: Proxy = field(init=False)
     clients: Proxy = field(init=False)
+    database: Proxy | None = None  #: before the database, if it is one that is reached over a network
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "empty.cfg").touch()
         self.port = usable_port("127.0.0.1", 0)
-        self.pilots, self.clients = Proxy(self.port), Proxy(self.port)
+        self.pilots, self.clients = Proxy(("127.0.0.1", self.port)), Proxy(("127.0.0.1", self.port))
+        self._url_of_parts = self.database_url
+        if self.database_url and self.database_url.startswith("postgresql"):
+            self.database, self._url_of_parts = database_behind(self.database_url)
+
+    @property
+    def networks(self) -> dict[str, Proxy]:
+        """All networks, by what is said of them."""
+        there = {"pilots' network": self.pilots, "clients' network": self.clients, "database's network": self.database}
+        return {name: network for name, network in there.items() if network is not None}
 
     @property
     def state(self) -> StateFolder:
@@ -58,6 +69,7 @@ class PrivateSystem:
 
     @property
     def engine_url(self) -> str:
+        """The database's, past its network."""
         return self.database_url or self.state.sqlite_url
 
     def start(self) -> None:
@@ -73,7 +85,7 @@ class PrivateSystem:
         """Start it, without waiting for anything."""
         options = ["--state", str(self.state.root), "--port", str(self.port), "--pilots", str(self.n_pilots)]
         options += ["--public-url", self.pilots.url, "--restart-seconds", str(RESTART_SECONDS)]
-        options += ["--db", self.database_url] if self.database_url else []
+        options += ["--db", self._url_of_parts] if self._url_of_parts else []
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("BAMBOO_", "PANDA_"))}
         with (self.folder / "up.out").open("ab") as output:
             self.process = subprocess.Popen(
@@ -119,5 +131,5 @@ class PrivateSystem:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        self.pilots.stop()
-        self.clients.stop()
+        for network in self.networks.values():
+            network.stop()

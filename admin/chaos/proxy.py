@@ -1,4 +1,4 @@
-"""A bad network in user space: between pilots or clients and the server, in a thread of its own."""
+"""A bad network in user space, in a thread of its own: before the server, or before the database."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import asyncio
 import contextlib
 import threading
 from enum import StrEnum
+from pathlib import Path
+
+import sqlalchemy as sa
 
 CHUNK_BYTES = 1 << 16
 #: What a slow network adds to each chunk, in each direction.
 DELAY_SECONDS = 0.4
 #: How often a held connection looks whether the network is back.
 LOOK_SECONDS = 0.05
+POSTGRES_PORT = 5432
 
 
 class Weather(StrEnum):
@@ -22,15 +26,20 @@ class Weather(StrEnum):
     CUT = "cut"  #: every connection is reset at once
     SLOW = "slow"
     REPLIES_LOST = "replies lost"  #: requests arrive and are carried out; the answer never comes back
+    REPLIES_HELD = "replies held"  #: a partition in one direction: requests arrive, answers come when it is over
+
+
+#: A host and its port, or the path of a socket of this machine.
+Address = tuple[str, int] | Path
 
 
 class Proxy:
-    """Listens at a free port of this machine and passes everything on to another, as the weather allows."""
+    """Listens at a free port of this machine and passes everything on to an address, as the weather allows."""
 
-    def __init__(self, to_port: int) -> None:
+    def __init__(self, to: Address) -> None:
         self.port = 0
         self.weather = Weather.FAIR
-        self._to_port = to_port
+        self._to = to
         self._loop = asyncio.new_event_loop()
         self._open: set[asyncio.StreamWriter] = set()
         self._ready = threading.Event()
@@ -71,7 +80,7 @@ class Proxy:
             writer.transport.abort()
             return
         try:
-            there = await asyncio.open_connection("127.0.0.1", self._to_port)
+            there = await self._connect()
         except OSError:
             writer.transport.abort()
             return
@@ -88,10 +97,15 @@ class Proxy:
             for end in ends:
                 end.transport.abort()
 
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._to, Path):
+            return await asyncio.open_unix_connection(self._to)
+        return await asyncio.open_connection(*self._to)
+
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_reply: bool) -> None:
         with contextlib.suppress(OSError):
             while chunk := await source.read(CHUNK_BYTES):
-                while self.weather is Weather.HELD:
+                while self.weather is Weather.HELD or (self.weather is Weather.REPLIES_HELD and is_reply):
                     await asyncio.sleep(LOOK_SECONDS)
                 if self.weather is Weather.REPLIES_LOST and is_reply:
                     break
@@ -105,3 +119,13 @@ class Proxy:
     def _reset_all(self) -> None:
         for writer in self._open:
             writer.transport.abort()
+
+
+def database_behind(url: str) -> tuple[Proxy, str]:
+    """A network before a PostgreSQL, and the URL by which it is reached over that network."""
+    parsed = sa.make_url(url)
+    host, port = parsed.query.get("host") or parsed.host or "127.0.0.1", parsed.port or POSTGRES_PORT
+    place = str(host if isinstance(host, str) else host[0])
+    proxy = Proxy(Path(place) / f".s.PGSQL.{port}" if place.startswith("/") else (place, port))
+    behind = parsed.difference_update_query(["host", "port"]).set(host="127.0.0.1", port=proxy.port)
+    return proxy, behind.render_as_string(hide_password=False)
