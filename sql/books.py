@@ -93,7 +93,7 @@ def illegal_steps(tx: sa.Connection) -> list[str]:
 def _illegal(tx: sa.Connection, table: StateTable[S], log: sa.Table, key: str) -> Iterator[str]:
     old, new, which = log.c.old_status, log.c.new_status, sa.func.min(log.c[key])
     taken = sa.select(old, new, which).where(old.is_not(None), old != new).group_by(old, new)
-    for before, after, example in tx.execute(taken).tuples():
+    for before, after, example in tx.execute(taken):
         if not table.allows(table.states(before), table.states(after)):
             yield f"{table.kind} {example} went from {before} to {after}"
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,7 @@ class PrivateSystem:
     folder: Path
     database_url: str | None
     n_pilots: int
+    environ: Mapping[str, str] = field(default_factory=dict)  #: what its processes are told besides
     port: int = field(init=False)
     pilots: Proxy = field(init=False)
     clients: Proxy = field(init=False)
@@ -93,7 +95,7 @@ class PrivateSystem:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**clean, **QUICK, "BAMBOO_CONFIG": str(self.folder / "empty.cfg")},
+                env={**clean, **QUICK, **self.environ, "BAMBOO_CONFIG": str(self.folder / "empty.cfg")},
                 cwd=self.folder,
                 start_new_session=True,
             )

@@ -64,9 +64,14 @@ def lines(outcome: Outcome) -> Iterator[str]:
 
 def write_section(outcome: Outcome, page: Path) -> None:
     """Put the outcome into a page, in the place of an older one on the same kind of database."""
+    write_page(page, outcome.database, _section(outcome))
+
+
+def write_page(page: Path, title: str, text: str) -> None:
+    """Put a section into a page, in the place of an older one with the same title."""
     old = page.read_text() if page.exists() else ""
     sections = {text.partition("\n")[0]: text for text in old.split("\n## ")[1:]}
-    sections[outcome.database] = f"{outcome.database}\n\n{_section(outcome)}"
+    sections[title] = f"{title}\n\n{text}"
     page.write_text(HEAD + "".join(f"\n## {text.strip()}\n" for _, text in sorted(sections.items())))
 
 

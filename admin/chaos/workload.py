@@ -51,6 +51,22 @@ def register_inputs(client: Client, folder: Path) -> None:
     client.add_files(DATASET, files)
 
 
+def task_spec(name: str, n_inputs: int, markers: Path, *, skip_scout: bool) -> TaskSpec:
+    """A task whose jobs take an input each, and leave their marks in a folder."""
+    command = f"{shlex.quote(sys.executable)} -I -S {shlex.quote(str(PAYLOAD))} %IN {shlex.quote(str(markers))}"
+    return TaskSpec(
+        exec=command,
+        out_ds=name,
+        in_ds=(DATASET,),
+        outputs=("n.txt",),
+        n_files=n_inputs,
+        n_files_per_job=1,
+        max_attempt=MAX_ATTEMPT,
+        skip_scout=skip_scout,
+        no_separate_log=True,
+    )
+
+
 class Submitter(threading.Thread):
     """One client: keeps a few tasks going until it is told to stop."""
 
@@ -58,9 +74,7 @@ class Submitter(threading.Thread):
         super().__init__(name=f"client-{number}", daemon=True)
         self._number = number
         self._client = new_client(url)
-        self._command = (
-            f"{shlex.quote(sys.executable)} -I -S {shlex.quote(str(PAYLOAD))} %IN {shlex.quote(str(markers))}"
-        )
+        self._markers = markers
         self._history = history
         self._rng = random.Random(f"{seed}/{number}")  # noqa: S311 - to be repeated, not to be secret
         self._halt = threading.Event()
@@ -83,17 +97,7 @@ class Submitter(threading.Thread):
         self._n_sent += 1
         n_inputs = self._rng.randint(2, N_INPUTS)
         name = f"user.{USER}.c{self._number}.n{self._n_sent}"
-        spec = TaskSpec(
-            exec=self._command,
-            out_ds=name,
-            in_ds=(DATASET,),
-            outputs=("n.txt",),
-            n_files=n_inputs,
-            n_files_per_job=1,
-            max_attempt=MAX_ATTEMPT,
-            skip_scout=self._rng.random() < 0.5,
-            no_separate_log=True,
-        )
+        spec = task_spec(name, n_inputs, self._markers, skip_scout=self._rng.random() < 0.5)
         name = f"{name}/"
         self._history.note(Step.INVOKE, name, n_inputs)
         try:

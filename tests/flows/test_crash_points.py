@@ -1,0 +1,46 @@
+"""The matrix of crash points: killed before and after its commits and sendings, no process loses or doubles anything.
+
+A sample at each run. `make chaos` tries all of them, with CRASH_POINTS_REPORT naming the page that is told.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+from crash_points import crash_everywhere, crashing_system
+
+from bamboo.admin.chaos.report import write_page
+
+N_POINTS, AT_A_TIME = 16, 8
+#: In the matrix as a whole: so few that what was killed where is clear.
+FEW_AT_A_TIME = 2
+KINDS = ("client", "daemon", "jedi", "pilot", "server", "supervisor")
+SEED = os.environ.get("BAMBOO_TEST_SEED", "1")
+PAGE = os.environ.get("CRASH_POINTS_REPORT")
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_or_doubled_wherever_a_process_dies(tmp_path: Path, sqlite_url: str) -> None:
+    with crashing_system(tmp_path / "system", sqlite_url) as crashing:
+        crashing.flow()
+        points = random.Random(SEED).sample(crashing.points(), N_POINTS)
+        matrix = crash_everywhere(crashing, points, AT_A_TIME)
+    assert matrix.violations == []
+    assert sum(matrix.fired.values()) > N_POINTS / 2, matrix.fired
+
+
+@pytest.mark.skipif(not PAGE, reason="the whole matrix is a part of `make chaos`")
+def test_the_whole_matrix(tmp_path: Path, database_url: str) -> None:
+    with crashing_system(tmp_path / "system", database_url) as crashing:
+        crashing.flow(until=lambda: False)
+        crashing.power_cut()
+        crashing.flow()
+        points = crashing.points()
+        assert {point.partition(":")[0] for point in points} == set(KINDS)
+        matrix = crash_everywhere(crashing, points, FEW_AT_A_TIME)
+        title = f"crash points, {crashing.engine.dialect.name}"
+    write_page(Path(str(PAGE)), title, "\n".join(matrix.lines()))
+    assert matrix.violations == []
