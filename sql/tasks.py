@@ -24,6 +24,9 @@ NO_QUEUE = "no queue fits"
 POISON_AFTER = 3
 
 
+_NO_LEASE = {"lease_owner": None, "lease_until": None, "lost_leases": 0}
+
+
 @dataclass(frozen=True)
 class TaskRef:
     """What its holder believes a task to be; `owner` names the lease under which it may write."""
@@ -223,12 +226,15 @@ def move_task(
 ) -> TaskRef:
     """Take one step of the state machine, if the task still is what its holder believes, and log the step.
 
+    A step to an end gives the lease back as well: nobody would take it from a holder that dies before it does so.
     Raises `IllegalTransition` for a step that the table does not have, `Stale` when somebody else moved it first.
     """
     if not TASKS.allows(held.status, to):
         raise IllegalTransition(f"task {held.jeditaskid} may not go from {held.status} to {to}")
     values: dict[str, Any] = {"status": to, "modified_at": now, "state_changed_at": now, "next_round_at": None}
     values |= {"jobs_archived_at": None, **also}  # the task may make jobs again
+    if to in notifications.TOLD and held.owner is not None:
+        values |= _NO_LEASE
     if to in SUSPENDED and held.status not in SUSPENDED:
         values["old_status"] = held.status
     statement = sa.update(tasks).where(tasks.c.jeditaskid == held.jeditaskid, tasks.c.status == held.status)

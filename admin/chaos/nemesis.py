@@ -47,6 +47,8 @@ STOPPED = {
 KILLS, STOPS = 0.8, 0.6
 #: One fault of so many is the loss of a site: a small part, and yet some in each campaign.
 SITE_EVERY, FIRST_SITE = 40, 5
+#: What a network may be like; requests for work alone are lost with a site.
+BAD_WEATHER = (Weather.HELD, Weather.CUT, Weather.SLOW, Weather.REPLIES_LOST, Weather.REPLIES_HELD)
 LONGEST_STOP_SECONDS = 12.0
 LONGEST_WEATHER_SECONDS = 6.0
 WAKE_SECONDS = 0.05
@@ -76,7 +78,7 @@ def plan(seed: int, pace_seconds: float, *, networks: Sequence[str], with_databa
         elif rng.random() < STOPS:
             yield Fault(pause, "stop", _one_of(rng, STOPPED), which, rng.uniform(0.2, LONGEST_STOP_SECONDS))
         else:
-            bad = rng.choice([weather for weather in Weather if weather is not Weather.FAIR])
+            bad = rng.choice(BAD_WEATHER)
             yield Fault(pause, bad, rng.choice(networks), which, rng.uniform(0.2, LONGEST_WEATHER_SECONDS))
 
 

@@ -27,8 +27,11 @@ class Weather(StrEnum):
     SLOW = "slow"
     REPLIES_LOST = "replies lost"  #: requests arrive and are carried out; the answer never comes back
     REPLIES_HELD = "replies held"  #: a partition in one direction: requests arrive, answers come when it is over
+    WORK_LOST = "work lost"  #: as `REPLIES_LOST`, but only for pilots' requests for work
 
 
+#: What a request for work has in its first line.
+ASKS_FOR_WORK = b"/acquire_jobs"
 #: A host and its port, or the path of a socket of this machine.
 Address = tuple[str, int] | Path
 
@@ -87,9 +90,8 @@ class Proxy:
         ends = (writer, there[1])
         self._open.update(ends)
         try:
-            await asyncio.gather(
-                self._pump(reader, there[1], is_reply=False), self._pump(there[0], writer, is_reply=True)
-            )
+            last = bytearray()
+            await asyncio.gather(self._pump(reader, there[1], last), self._pump(there[0], writer, last, is_reply=True))
         except asyncio.CancelledError:
             return  # the campaign is over
         finally:
@@ -102,12 +104,17 @@ class Proxy:
             return await asyncio.open_unix_connection(self._to)
         return await asyncio.open_connection(*self._to)
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_reply: bool) -> None:
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, last: bytearray, *, is_reply: bool = False
+    ) -> None:
+        """Pass on what comes, in one direction; `last` is the last request of this connection, for the other one."""
         with contextlib.suppress(OSError):
             while chunk := await source.read(CHUNK_BYTES):
+                if not is_reply:
+                    last[:] = chunk
                 while self.weather is Weather.HELD or (self.weather is Weather.REPLIES_HELD and is_reply):
                     await asyncio.sleep(LOOK_SECONDS)
-                if self.weather is Weather.REPLIES_LOST and is_reply:
+                if is_reply and self._is_lost(last):
                     break
                 if self.weather is Weather.SLOW:
                     await asyncio.sleep(DELAY_SECONDS)
@@ -115,6 +122,11 @@ class Proxy:
                 await sink.drain()
         # One side has ended: HTTP of ours has no use for the other half.
         sink.transport.abort()
+
+    def _is_lost(self, request: bytearray) -> bool:
+        """Whether the answer to a request is lost."""
+        of_work = self.weather is Weather.WORK_LOST and ASKS_FOR_WORK in request.partition(b"\n")[0]
+        return of_work or self.weather is Weather.REPLIES_LOST
 
     def _reset_all(self) -> None:
         for writer in self._open:

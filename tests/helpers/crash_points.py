@@ -1,4 +1,4 @@
-"""Kills each process of a system once before and once after each of its commits and sendings (`crash/sitecustomize`)."""
+"""Kills each process of a system before and after each of its commits and sendings (`crash/sitecustomize`)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -55,7 +56,7 @@ class CrashingSystem:
     def flow(self, *, until: Callable[[], bool] = lambda: True) -> None:
         """Have a task with scouts and one without done, and then a period pass unless what is asked for has come."""
         for skip_scout in (True, False):
-            eventually(lambda: self._submit(skip_scout=skip_scout), "a submission to be acknowledged")
+            eventually(partial(self._submit, skip_scout=skip_scout), "a submission to be acknowledged")
         eventually(self._is_at_rest, "everything to be over")
         deadline = time.monotonic() + PERIOD_SECONDS
         while not until() and time.monotonic() < deadline:

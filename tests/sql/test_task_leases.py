@@ -193,6 +193,18 @@ def test_a_move_forgets_how_long_the_task_was_to_be_left_alone(
     assert ids(take("a", states=(S.ABORTING,))) == [task]
 
 
+def test_a_task_that_is_over_has_no_lease_that_a_dead_holder_would_keep(
+    engine: sa.Engine, clock: ManualClock, submit: Callable[..., int], take: Callable[..., Any]
+) -> None:
+    """An agent that was killed between the last step of a task and giving it back left its lease there for good."""
+    task = submit(status=S.PREPARED)
+    take("a", states=(S.PREPARED,))
+    with engine.begin() as tx:
+        tasks.move_task(tx, TaskRef(task, S.PREPARED, "a"), S.DONE, actor="a", why="done", now=clock())
+        row = tasks.get_task(tx, task)
+    assert (row.lease_owner, row.lease_until) == (None, None)
+
+
 def test_many_agents_at_once_take_each_task_once(
     submit: Callable[..., int], take: Callable[..., Any], at_once: Callable[..., Any]
 ) -> None:
