@@ -21,9 +21,10 @@ test: $(VENV)/.test-installed $(PANDA_PROGRAMS)  ## run the whole suite, on SQLi
 	@command -v chromium chromium-browser google-chrome > /dev/null || echo "no Chromium: pages will not be looked at (apt-get install chromium)"
 	$(BIN)/pytest -n 2 --dist worksteal
 
-chaos: $(VENV)/.test-installed  ## kill a private system 1000 times (KILLS=<n>) on SQLite and PostgreSQL, and write docs/trust_campaign.md
+chaos: $(VENV)/.test-installed  ## kill a private system 1000 times (KILLS=<n>) on SQLite and PostgreSQL, and at each crash point; write docs/trust_campaign.md
 	$(BIN)/bamboo doctor chaos --kills $(or $(KILLS),1000) --report docs/trust_campaign.md
 	$(BIN)/bamboo doctor chaos --kills $(or $(KILLS),1000) --report docs/trust_campaign.md --postgres
+	CRASH_POINTS_REPORT=$(CURDIR)/docs/trust_campaign.md $(BIN)/pytest -k test_the_whole_matrix tests/flows/test_crash_points.py
 
 panda: $(PANDA_PROGRAMS)  ## install PanDA's own client and pilot for the tests, beside ours
 

@@ -20,6 +20,9 @@ database. A private system (server, JEDI, daemon, pilots) works on small tasks t
 Meanwhile a nemesis kills (SIGKILL), stops (SIGSTOP, then SIGCONT) and cuts off its parts, as a seed says. After the
 last fault all is mended, and everything has to come to its end. Then a checker reads what clients and payloads had
 noted on disk, and the database. [Doctor](doctor.md) says how to run one.
+
+The matrices of crash points are another way to look: on a system that is left alone otherwise, each kind of process is
+killed once before and once after each of its commits and sendings. `tests/flows/test_crash_points.py` writes them.
 """
 #: The ends of submissions, in words.
 ENDS = {

@@ -108,7 +108,7 @@ def test_a_planted_bug_is_found(tmp_path: Path, name: str) -> None:
     text = (copy / mutant.file).read_text()
     assert text.count(mutant.old) == 1
     (copy / mutant.file).write_text(text.replace(mutant.old, mutant.new))
-    status, outcome = campaign(tmp_path, "--kills", "300", "--pace", os.environ.get("P", "0.3"), source=copy.parent)
+    status, outcome = campaign(tmp_path, "--kills", "300", source=copy.parent)
     assert status == 1
     found = {violation["invariant"] for violation in outcome["violations"]}
     assert found & mutant.breaks, outcome["violations"]

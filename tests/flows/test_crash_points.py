@@ -14,7 +14,7 @@ from crash_points import crash_everywhere, crashing_system
 
 from bamboo.admin.chaos.report import write_page
 
-N_POINTS, AT_A_TIME = 16, 8
+N_POINTS, AT_A_TIME = 16, 16
 #: In the matrix as a whole: so few that what was killed where is clear.
 FEW_AT_A_TIME = 2
 KINDS = ("client", "daemon", "jedi", "pilot", "server", "supervisor")

@@ -28,14 +28,18 @@ FOLDER = os.environ.get("CRASH_POINTS", "")
 KINDS = {"bamboo server": "server", "bamboo jedi": "jedi", "bamboo daemon": "daemon", "bamboo.pilot": "pilot"}
 #: Modules and functions that commit or send for others.
 PASSED_OVER = (
-    "sql/engine.py",
-    "server/context.py",
-    "daemon/context.py",
-    "pilot/transport.py",
-    "pilot/server_calls.py",
+    "admin/database.py",
+    "client/api.py",
+    "client/transport.py",
     "core/backoff.py",
+    "daemon/context.py",
+    "pilot/report.py _send",
+    "pilot/server_calls.py",
+    "pilot/transport.py",
+    "server/context.py",
+    "sql/engine.py",
+    "tests/",
 )
-PASSED_OVER += ("client/transport.py", "client/api.py", "pilot/report.py _send", "tests/")
 READING = "sql/engine.py reading"
 #: What is asked over and over only to see whether the server works.
 NOT_COUNTED = "/readyz"
@@ -121,7 +125,7 @@ def _patch_commits(module: ModuleType) -> None:
         commit(self, connection)
         reach(what, "after")
 
-    module.DefaultDialect.do_commit = do_commit  # type: ignore[attr-defined]
+    module.DefaultDialect.do_commit = do_commit
 
 
 def _patch_answers(module: ModuleType) -> None:
@@ -133,7 +137,7 @@ def _patch_answers(module: ModuleType) -> None:
             return
         await serve(self, scope, _Answering(protocol, f"answer to {_request(scope.method, scope.path)}"))
 
-    module.Gateway.__call__ = call  # type: ignore[attr-defined]
+    module.Gateway.__call__ = call
 
 
 class _Answering:
