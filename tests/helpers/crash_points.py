@@ -23,8 +23,8 @@ from bamboo.admin.chaos.private import PrivateSystem
 from bamboo.admin.database import opened
 
 HOOK = Path(sitecustomize.__file__).parent
-#: Longer than the longest period of a chore or agent that works in such a flow.
-PERIOD_SECONDS = 11.0
+#: Longer than two periods of each chore or agent of such a flow, but for the archive with its ten minutes.
+PERIOD_SECONDS = 25.0
 N_INPUTS = 2
 #: A client in a process of its own; prints the id of its task.
 CLIENT = """
