@@ -50,9 +50,9 @@ def compare_with_a_success(pandaid: int) -> Response:
 def compare(pandaid: int, other: int) -> Response:
     """Two jobs side by side."""
     with context().reading() as tx:
-        jobs = [job_queries.find_job(tx, one) for one in (pandaid, other)]
-        lines = job_comparison.compare(tx, *jobs)
-    return _shown(job_comparison.comparison_row(*jobs, lines, chosen=None))
+        left, right = job_queries.find_job(tx, pandaid), job_queries.find_job(tx, other)
+        lines = job_comparison.compare(tx, left, right)
+    return _shown(job_comparison.comparison_row(left, right, lines, chosen=None))
 
 
 def _shown(comparison: Mapping[str, Any]) -> Response:
