@@ -85,6 +85,15 @@ class DatabaseSection(Section):
         return f"{driver}://{self.dbuser}:{self.dbpasswd.get_secret_value()}@{self.dbhost}{port}/{self.dbname}"
 
 
+class IssuerEntry(Section):
+    """Somebody who issues tokens: what is said of the first of them by `token_issuer` and its like."""
+
+    issuer: str = ""
+    keys: str = ""
+    audience: str = ""
+    policies: str = ""
+
+
 class ServerSection(Section):
     """panda_server.cfg: the web application."""
 
@@ -117,6 +126,7 @@ class ServerSection(Section):
     token_keys_copy: str = ""  #: folder where keys from addresses are kept for a restart; empty: in memory only
     token_issuer: str = ""  #: what `iss` of a token must be; empty: anything
     token_audience: str = ""  #: what `aud` of a token must have, one of several with commas; empty: anything
+    more_issuers: Annotated[tuple[IssuerEntry, ...], BeforeValidator(_json)] = ()  #: JSON list (docs/identity.md)
     trusted_front_ends: str = (
         ""  #: addresses, with commas, of front ends that are believed about certificates; empty: none
     )

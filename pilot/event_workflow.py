@@ -149,7 +149,7 @@ class EventWorkflow:
         spec = job.spec
         request = {"job_id": spec.pandaid, "task_id": spec.task_id, "jobset_id": number(spec.raw.get("jobsetID"))}
         more = {"n_ranges": 1, "attempt_nr": spec.attempt_nr, "in_hand": []}
-        data = self._slot.server.event_call("acquire", {**request, **more}, lease_patience(job, TRIES))
+        data = self._slot.server.event_call("acquire", {**request, **more}, lease_patience(job, TRIES), spec.token)
         found = data.get("eventRanges")
         return [EventRange.parse(one) for one in found] if isinstance(found, list) else []
 
@@ -157,7 +157,7 @@ class EventWorkflow:
         """Report on a range; the job is lost when the range is no longer its own."""
         told = [{"eventRangeID": one.name, "eventStatus": state, **more}]
         body = {"event_ranges": told, "version": 2}
-        data = self._slot.server.event_call("update", body, lease_patience(job, TRIES))
+        data = self._slot.server.event_call("update", body, lease_patience(job, TRIES), job.spec.token)
         if data.get("Returns") != [True]:
             raise StaleAttempt(f"event range {one.name} is not ours any more")
 

@@ -135,7 +135,7 @@ class JobControl(Component):
         try:
             spec, trouble = JobSpec.parse(wire), None
         except PilotError as error:
-            ids = {key: wire.get(key) for key in ("PandaID", "attemptNr", "taskID")}
+            ids = {key: wire.get(key) for key in ("PandaID", "attemptNr", "taskID", "attemptToken")}
             spec, trouble = JobSpec.parse(ids), error
         job = Job(spec, _free_directory(slot.home, spec), lease)
         job.timing["getjob"] = getjob_seconds

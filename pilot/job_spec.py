@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import Code, PilotError
@@ -95,7 +95,8 @@ class JobSpec:
     container_exec: str  #: what runs in the image in place of the transformation
     lease_seconds: float
     heartbeat_seconds: float
-    raw: Mapping[str, Any]
+    token: str = field(repr=False)  #: opens the server for reports on this attempt; empty: the pilot's own has to do
+    raw: Mapping[str, Any] = field(repr=False)
 
     @classmethod
     def parse(cls, wire: Mapping[str, Any]) -> JobSpec:
@@ -123,6 +124,7 @@ class JobSpec:
             container_exec=text(container.get("containerExec")),
             lease_seconds=float(number(wire.get("leaseSeconds"))),
             heartbeat_seconds=float(number(wire.get("heartbeatSeconds"))),
+            token=text(wire.get("attemptToken")),
             raw=wire,
         )
 

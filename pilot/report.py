@@ -107,7 +107,7 @@ class Reporter:
 
     def _send(self, job: Job, fields: dict[str, Any], patience: Patience) -> None:
         try:
-            reply = self._slot.server.update(fields, patience)
+            reply = self._slot.server.update(fields, patience, job.spec.token)
         except StaleAttempt as error:
             log.warning("job is not ours any more", extra={"event": "stale", "reason": str(error), **job.label})
             job.lose(str(error))

@@ -72,7 +72,8 @@ class ServerCalls:
     def acquire(self, request: Mapping[str, Any]) -> tuple[float, Mapping[str, Any] | None]:
         """Ask for one job; gives the moment of asking and the job dictionary, or None when there is no work.
 
-        Retries carry the same Idempotency-Key, so a job whose hand-over got lost is handed over again.
+        Retries carry the same Idempotency-Key, so a job whose hand-over got lost is handed over again. With the job
+        comes a token for its attempt, from a server that has such.
         """
         key = str(uuid.uuid4())
         sent_at, answer = self._call(
@@ -80,7 +81,7 @@ class ServerCalls:
             "/api/v1/pilot/acquire_jobs",
             Patience(6, call_seconds=LONG_POLL_SECONDS + CALL_SECONDS),
             {**request, "n_jobs": 1, "timeout": LONG_POLL_SECONDS},
-            {"Idempotency-Key": key},
+            {"Idempotency-Key": key, "X-Attempt-Token": "1"},
         )
         envelope = answer.json()
         data = envelope.get("data") or {}
@@ -93,10 +94,13 @@ class ServerCalls:
             raise Refused("the server handed out a job without PandaID")
         return sent_at, jobs[0] if jobs and number(data.get("StatusCode")) == 0 else None
 
-    def update(self, report: Mapping[str, Any], patience: Patience) -> Reply:
-        """Report on a job. Raises StaleAttempt when it is not ours any more, Refused, ServerAway."""
+    def update(self, report: Mapping[str, Any], patience: Patience, token: str) -> Reply:
+        """Report on a job, with the token for its attempt if there is one.
+
+        Raises StaleAttempt when it is not ours any more, Refused, ServerAway.
+        """
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-        sent_at, answer = self._call("POST", "/api/v1/pilot/update_job", patience, report, headers)
+        sent_at, answer = self._call("POST", "/api/v1/pilot/update_job", patience, report, headers, token)
         envelope = answer.json()
         data = envelope.get("data")
         data = data if isinstance(data, Mapping) else {}
@@ -109,12 +113,13 @@ class ServerCalls:
             return Reply(False, sent_at, command, None)
         raise Refused(text(envelope.get("message")) or f"update refused: {text(data.get('reason'))}")
 
-    def event_call(self, verb: str, body: Mapping[str, Any], patience: Patience) -> Mapping[str, Any]:
+    def event_call(self, verb: str, body: Mapping[str, Any], patience: Patience, token: str) -> Mapping[str, Any]:
         """Ask for event ranges (`acquire`) or report on them (`update`); gives the data of the answer.
 
+        `token` is that for the job's attempt, if there is one.
         Raises StaleAttempt when the job is not ours any more, Refused, ServerAway.
         """
-        _, answer = self._call("POST", f"/api/v1/event/{verb}_event_ranges", patience, body)
+        _, answer = self._call("POST", f"/api/v1/event/{verb}_event_ranges", patience, body, token=token)
         envelope = answer.json()
         data = envelope.get("data")
         if answer.status == 409:
@@ -130,15 +135,23 @@ class ServerCalls:
         patience: Patience,
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        token: str = "",
     ) -> tuple[float, Answer]:
         """Send a request to the server, again and again if need be.
 
-        Gives the moment of the *first* sending: the server may have acted on it though its answer got lost.
+        Gives the moment of the *first* sending: the server may have acted on it though its answer got lost. `token`
+        is shown in place of the pilot's own; if the server does not know it (any more), the pilot's own has to do.
         """
+        as_job = {"Authorization": f"Bearer {token}"} if token else {}
 
         def send(timeout: float, retry: int) -> Answer:
-            extra = {"X-Retry": str(retry)} if retry else {}
-            return self.transport.request(method, path, timeout, body, {**(headers or {}), **extra})
+            all_headers = {**(headers or {}), **({"X-Retry": str(retry)} if retry else {})}
+            answer = self.transport.request(method, path, timeout, body, {**all_headers, **as_job})
+            if answer.status == 401 and as_job:
+                log.warning("the job's token is not taken", extra={"event": "job_token", "problem": answer.body[:200]})
+                as_job.clear()
+                answer = self.transport.request(method, path, timeout, body, all_headers)
+            return answer
 
         return self._insist(f"{method} {path}", patience, send)
 

@@ -68,14 +68,13 @@ def hand_out(tx: sa.Connection, wanted: Wanted, caller: Caller) -> list[dict[str
     """The next ranges of a job, as pilots read them; none for a job without ranges, or that no pilot has.
 
     `startEvent` and `lastEvent` count from 1 within the file. Raises `Stale`, and `NotAllowed` if the pilot's token is
-    for other queues.
+    for other queues, or for another attempt.
     """
+    attempt_nr = caller.attempt_at(wanted.job_id, wanted.attempt_nr)
     job = event_ranges.hold_job(tx, wanted.job_id)
     if job is None:
         return []
-    caller.must_serve(job.queue, f"job {job.pandaid}")
-    if wanted.attempt_nr is not None and wanted.attempt_nr != job.attempt_nr:
-        raise Stale(f"job {job.pandaid} is at attempt {job.attempt_nr}, this is about attempt {wanted.attempt_nr}")
+    _must_hold(caller, job, attempt_nr)
     rows = event_ranges.hand_out(tx, job.pandaid, limit=wanted.n_ranges, in_hand=wanted.in_hand)
     return [
         {
@@ -94,7 +93,7 @@ def take_reports(tx: sa.Connection, reported: Sequence[Mapping[str, Any]], calle
     """Let what is told of ranges take effect; says of each whether it does, or did before.
 
     Raises before anything changes: `Invalid` with all faults, as a range is finished only with all that it must have
-    made, and `NotAllowed` if the pilot's token is for other queues.
+    made, `NotAllowed` if the pilot's token is for other queues or another job, and `Stale` if its attempt is over.
     """
     archived = [at for at, one in enumerate(reported) if "zipFile" in one]
     if archived:
@@ -106,9 +105,10 @@ def take_reports(tx: sa.Connection, reported: Sequence[Mapping[str, Any]], calle
     told = [check(OneRange, dict(one)) for one in reported]
     names = [RangeId.parse(one.name) for one in told]
     wanted = sorted({name.pandaid for name in names if name is not None})
+    attempts = {pandaid: caller.attempt_at(pandaid, None) for pandaid in wanted}
     held = [job for pandaid in wanted if (job := event_ranges.hold_job(tx, pandaid)) is not None]
     for job in held:
-        caller.must_serve(job.queue, f"job {job.pandaid}")
+        _must_hold(caller, job, attempts[job.pandaid])
     planned = _planned(tx, [job.pandaid for job in held])
     known = [
         (at, one, name)
@@ -145,6 +145,13 @@ def statuses(tx: sa.Connection, pandaids: Sequence[int]) -> dict[str, dict[str, 
         }
         for pandaid, rows in event_ranges.of_jobs(tx, pandaids).items()
     }
+
+
+def _must_hold(caller: Caller, job: Any, attempt_nr: int | None) -> None:
+    """Raise `Stale` unless a job is at an attempt (if one is named), and `NotAllowed` for a token of other queues."""
+    caller.must_serve(job.queue, f"job {job.pandaid}")
+    if attempt_nr is not None and attempt_nr != job.attempt_nr:
+        raise Stale(f"job {job.pandaid} is at attempt {job.attempt_nr}, this is about attempt {attempt_nr}")
 
 
 def _planned(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, dict[str, Any]]:

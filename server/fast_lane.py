@@ -23,7 +23,7 @@ from ..sql.steps import Step
 from .api.pilot import told, update_job
 from .auth.access import access_of
 from .auth.caller import Caller
-from .auth.door import Door, bearer
+from .auth.door import Door
 from .bodies import arguments_in, check_arguments
 from .context import Context
 from .envelope import json_text
@@ -64,6 +64,11 @@ class _Known:
     caller: Caller
     report: PilotReport
     request_id: str
+
+    @property
+    def is_for_its_attempt(self) -> bool:
+        """Whether the token is for the attempt that the report is about, if it is for one alone."""
+        return self.caller.attempt in (None, (self.report.job_id, self.report.attempt_nr))
 
 
 class FastLane:
@@ -112,11 +117,8 @@ class FastLane:
         return dict(found.values())
 
     def _known_pilot(self, authorization: str, origin: str, now: datetime) -> Caller | None:
-        door = self._door
-        if door.keys is None:
-            return None
         try:
-            caller = door.memory.find(bearer(authorization), origin, door.keys, now)
+            caller = self._door.known(authorization, origin, now)
         except BambooError:
             return None
         return caller if caller is not None and _ACCESS.admits(caller) else None
@@ -131,7 +133,7 @@ class FastLane:
         for place, known in reports.items():
             report = known.report
             job: Any = jobs.get(report.job_id)
-            if job is None or not known.caller.serves(job.queue):
+            if job is None or not known.caller.serves(job.queue) or not known.is_for_its_attempt:
                 continue
             seconds = lease_seconds(section, report.pilot_id)
             collected = self._context.heartbeats.take(job, report, lease_seconds=seconds, now=now)

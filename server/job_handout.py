@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import sqlalchemy as sa
+from flask import current_app
 from pydantic import BeforeValidator, Field
 
 from ..core.errors import Fault, Invalid
 from ..sql import claims, job_queries, queues
 from ..sql import jobs as jobs_sql
+from .auth.caller import Attempt
 from .bodies import WireBody
 from .context import context, request_id
-from .identity import caller
+from .identity import caller, door_of
 from .job_wire import Terms, job_dictionary
 from .pilot_reports import number
 
@@ -77,11 +79,17 @@ class WorkWanted(WireBody):
 
 
 def hand_out(
-    wanted: WorkWanted, *, key: str | None = None, is_repeated: bool = False, transform_url: str = ""
+    wanted: WorkWanted,
+    *,
+    key: str | None = None,
+    is_repeated: bool = False,
+    with_tokens: bool = False,
+    transform_url: str = "",
 ) -> list[dict[str, Any]]:
     """The definitions of the jobs that a pilot gets now; none when there is no work.
 
-    The repetition of a request that is named by a key gets the jobs that it had taken. `transform_url` is where the
+    The repetition of a request that is named by a key gets the jobs that it had taken. `with_tokens` gives each job a
+    token for its attempt; pilots that do not ask for it would write it into their logs. `transform_url` is where the
     pilot gets our transformations, if it may not get them from here. Raises `Invalid`, `NotAllowed` if the
     pilot's token is for other queues, and `NotFound` for the queue.
     """
@@ -101,6 +109,8 @@ def hand_out(
         if not taken and not claimed and not is_known:
             queues.get_queue(tx, wanted.queue)  # a pilot at a queue that does not exist must hear of it
         definitions = _definitions(tx, taken or claimed, transform_url) if taken or claimed else []
+    if with_tokens:
+        _give_tokens(definitions, now)
     if not definitions:
         context().unserved.note(context().engine, claim, now)
         return []
@@ -116,6 +126,14 @@ def definition(tx: sa.Connection, job: Any) -> dict[str, Any]:
     terms = _terms(context().public_url())
     wire = job_dictionary(job, parameters, files, terms, multi_step=steps.get(job.jeditaskid))
     return {**wire, "computingSite": job.queue, "usesSecrets": bool(job.uses_secrets)}
+
+
+def _give_tokens(definitions: Sequence[dict[str, Any]], now: datetime) -> None:
+    """Put into each definition the token for its attempt, if the server has a key to seal it with."""
+    tokens, until = door_of(current_app).attempts, now + timedelta(hours=context().settings.timeouts.running)
+    if tokens is not None:
+        for job in definitions:
+            job["attemptToken"] = tokens.issue(Attempt(job["PandaID"], job["attemptNr"]), until)
 
 
 def _definitions(tx: sa.Connection, taken: Sequence[Any], transform_url: str) -> list[dict[str, Any]]:

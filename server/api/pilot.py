@@ -81,7 +81,8 @@ def acquire_jobs() -> Response:
     """Hand out jobs; the repetition of a request whose answer was lost gets the same ones."""
     wanted = read_body(WorkWanted)
     is_repeated = request.headers.get("X-Retry", "0") != "0"
-    jobs = hand_out(wanted, key=_idempotency_key(), is_repeated=is_repeated)
+    with_tokens = request.headers.get("X-Attempt-Token", "0") != "0"
+    jobs = hand_out(wanted, key=_idempotency_key(), is_repeated=is_repeated, with_tokens=with_tokens)
     if not jobs:
         return as_json({"success": False, "message": NO_JOBS, "data": None})
     return succeeded({"StatusCode": 0, "jobs": jobs})
@@ -104,6 +105,7 @@ def take(report: PilotReport, *, by_harvester: bool = False) -> Accepted:
 
     Harvester knows of no leases, as PanDA's pilots do not: it tells of a job when something changes.
     """
+    caller().attempt_at(report.job_id, report.attempt_nr)
     now, server = context().now(), context().settings.server
     seconds = server.patience_seconds if by_harvester else lease_seconds(server, report.pilot_id)
     with context().looking() as tx:

@@ -28,7 +28,8 @@ def is_alive() -> Response:
 def whoami() -> Response:
     """Whom the server takes the caller for, by which rules, and what other roles would need."""
     door, user = door_of(current_app), caller()
-    return succeeded(description(user, door.policies, door.claims(request, context().now())))
+    claims, policies = door.shown(request, context().now())
+    return succeeded(description(user, policies, claims))
 
 
 @routes.get("/get_attributes")

@@ -57,7 +57,8 @@ CHECKS = {
     Check.NAMES: "new names are in the caller's name spaces, or the role is `production` (of the task's VO) or `admin`",
     Check.PARAMETERS: "the parameters ask for nothing that is kept for role `production` of the task's VO",
     Check.QUEUE: "a token for certain queues names the queue",
-    Check.ATTEMPT: "the attempt that is named holds the job, and a token for certain queues names the job's",
+    Check.ATTEMPT: "the attempt that is named holds the job, a token for certain queues names the job's, and one "
+    "that came with a job is for this attempt",
 }
 #: What somebody is who does not meet a need; the need is named like the role that meets it.
 _NOT = {Need.PILOT: "no pilot", Need.USER: "a pilot and no user", Need.ADMIN: "no administrator"}
@@ -72,6 +73,8 @@ class Access:
 
     def admits(self, caller: Caller) -> bool:
         """Whether a caller who is known may come; what the route asks further is another matter."""
+        if caller.attempt is not None and Check.ATTEMPT not in self.checks:
+            return self.need is Need.NOBODY
         match self.need:
             case Need.PILOT:
                 return caller.is_pilot
@@ -85,6 +88,9 @@ class Access:
         """Raise `NotAdmitted` unless a caller may come."""
         if self.admits(caller):
             return
+        if caller.attempt is not None:
+            what = f"the token is for {caller.attempt}, and only for reports on it"
+            raise NotAdmitted(what, hint="send the pilot's own token for everything else")
         hint = f"{how_to_get(self.need)}; `bamboo whoami --explain` says more"
         raise NotAdmitted(f"{caller.user_name} is {_NOT[self.need]}", hint=hint)
 

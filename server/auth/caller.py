@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...core.errors import NotAllowed
 
@@ -21,11 +22,22 @@ def how_to_get(role: str) -> str:
     return f"{given}; on your own machine {issuing} makes one"
 
 
+class Attempt(NamedTuple):
+    """One attempt at a job."""
+
+    pandaid: int
+    attempt_nr: int
+
+    def __str__(self) -> str:
+        return f"attempt {self.attempt_nr} at job {self.pandaid}"
+
+
 @dataclass(frozen=True)
 class Caller:
     """Who calls. Roles: `user`, `pilot`, `production` (acts on every task of the VO), `admin` (on everything).
 
     `vo` is empty for callers who have shown no token. `queues` are those that a pilot's token is for; None for all.
+    `attempt` is the only one that the token is for; None for all.
     """
 
     user_name: str
@@ -35,6 +47,7 @@ class Caller:
     vo: str = ""
     groups: frozenset[str] = frozenset()
     queues: frozenset[str] | None = None
+    attempt: Attempt | None = None
 
     @property
     def nicknames(self) -> frozenset[str]:
@@ -92,3 +105,19 @@ class Caller:
                 hint=f"send a token for that queue; on your own machine "
                 f"`bamboo client token --role pilot --queue {queue}` makes one",
             )
+
+    def attempt_at(self, pandaid: int, named: int | None) -> int | None:
+        """The attempt at a job that this caller speaks for: the one that is named, else the one that the token is for.
+
+        None if neither says. Raises `NotAllowed` if the token is for another.
+        """
+        mine = self.attempt
+        if mine is None:
+            return named
+        if mine.pandaid != pandaid or named not in (None, mine.attempt_nr):
+            what = f"job {pandaid}" if named is None else str(Attempt(pandaid, named))
+            raise NotAllowed(
+                f"this is about {what}, but the token is for {mine} only",
+                hint="send the token that came with the job, or the pilot's own",
+            )
+        return mine.attempt_nr

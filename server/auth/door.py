@@ -1,8 +1,8 @@
 """The door: every request passes it and gets a `Caller`, or is refused, before any route sees it.
 
-Three ways in: a bearer token with the VO in `Origin`, as PanDA's clients and pilots send it (client protocol 3.2, 4);
-where [server] trusted_front_ends is set, a certificate that a front end has verified; and, only where token_authType is
-`none`, a request from this very machine that just says a name.
+Four ways in: a bearer token with the VO in `Origin`, as PanDA's clients and pilots send it (client protocol 3.2, 4);
+the token that a pilot got with its job; where [server] trusted_front_ends is set, a certificate that a front end has
+verified; and, only where token_authType is `none`, a request from this very machine that just says a name.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from ...core.addresses import is_loopback
 from ...core.clock import Clock, utc_now
 from ...core.errors import BadSettings, Fault, Invalid
 from ...core.settings import ServerSection
+from . import issuers
+from .attempt_tokens import PREFIX, AttemptTokens
 from .caller import Caller, how_to_get
 from .errors import NotAdmitted, NotProven
 from .front_end import FrontEnds, front_end_faults, names_of, user_name_of
-from .key_copy import KeyCopy
-from .keys import KeyFiles, KeySource, KeySources
+from .issuers import Issuer, issuer_of
 from .memory import Memory, Proof
 from .policies import Policies
-from .provider import ProviderKeys, address_faults
-from .tokens import QUEUES_CLAIM, TokenRules, key_of, verify
+from .tokens import QUEUES_CLAIM, key_of, verify
 
 USER_HEADER = "X-Bamboo-User"
 ANONYMOUS = "anonymous"
@@ -44,14 +44,14 @@ PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 @dataclass(frozen=True)
 class Door:
-    """Tells who makes a request. `keys` and `policies` are there when tokens can be verified."""
+    """Tells who makes a request. `policies` are those for certificates; each issuer of tokens has its own."""
 
     trusts_this_machine: bool
-    keys: KeySource | None
+    issuers: tuple[Issuer, ...]
     policies: Policies
-    rules: TokenRules
     own_hosts: Collection[str] = ()
     front_ends: FrontEnds | None = None
+    attempts: AttemptTokens | None = None
     memory: Memory = field(default_factory=Memory)
 
     @classmethod
@@ -63,27 +63,27 @@ class Door:
         faults = _faults(section)
         if faults:
             raise BadSettings("the server cannot tell who is who", faults)
-        keys = _keys(section, clock)
         hosts = {section.host, urlsplit(section.public_url).hostname or ""}
         return cls(
             trusts_this_machine=section.token_authType == "none",  # noqa: S105 - a kind of token, none itself
-            keys=keys,
-            policies=Policies.load(Path(section.auth_policies)) if keys or section.trusted_front_ends else Policies({}),
-            rules=TokenRules(section.token_issuer, section.token_audience),
+            issuers=issuers.build(section, clock),
+            policies=Policies.load(Path(section.auth_policies)) if section.trusted_front_ends else Policies({}),
             own_hosts=frozenset(hosts - {""}),
             front_ends=FrontEnds.build(section),
+            attempts=AttemptTokens.build(section.secrets_key),
         )
 
     def caller(self, request: Request, now: datetime) -> Caller:
         """Who makes a request; raises `NotProven`, `NotAdmitted`, and `Invalid` for a name that cannot be one."""
-        token = bearer(request.headers.get("Authorization", ""))
-        if token and self.keys is not None:
-            origin = request.headers.get("Origin", "")
-            return self.memory.find(token, origin, self.keys, now) or self._prove(token, origin, self.keys, now)
+        token, origin = bearer(request.headers.get("Authorization", "")), request.headers.get("Origin", "")
+        if token.startswith(PREFIX):
+            return self._attempt(token, now)
+        if token and self.issuers:
+            return self.memory.find(token, origin, now) or self._prove(token, origin, now)
         subject = self.front_ends.subject(request) if self.front_ends and not token else ""
         if subject:
             name, groups = user_name_of(subject), names_of(subject)
-            return self._member("certificate's subjects", name, "", groups, request.headers.get("Origin", ""))
+            return _member("certificate's subjects", name, "", groups, origin, self.policies)
         if self.trusts_this_machine and self._is_from_here(request):
             return _named(request.headers.get(USER_HEADER, ANONYMOUS))
         if token:
@@ -93,59 +93,50 @@ class Door:
             )
         raise NotProven("this request shows no token", hint=HOW_TO_COME_IN)
 
-    def claims(self, request: Request, now: datetime) -> Mapping[str, Any] | None:
-        """The claims of the token that a request shows, verified anew; None without one. Raises `NotProven`."""
+    def known(self, authorization: str, origin: str, now: datetime) -> Caller | None:
+        """Who shows a token, when that can be told at once; None if it has to be verified, or shown elsewhere.
+
+        Raises `NotProven`.
+        """
+        token = bearer(authorization)
+        return self._attempt(token, now) if token.startswith(PREFIX) else self.memory.find(token, origin, now)
+
+    def shown(self, request: Request, now: datetime) -> tuple[Mapping[str, Any] | None, Policies]:
+        """The claims of the token that a request shows, verified anew (None without one), and the policies for them.
+
+        Raises `NotProven`.
+        """
         token = bearer(request.headers.get("Authorization", ""))
-        return verify(token, self.keys, self.rules, now) if token and self.keys is not None else None
+        if not token or not self.issuers:
+            return None, self.policies
+        return self.verified(token, now), issuer_of(token, self.issuers).policies
 
-    def _prove(self, token: str, origin: str, keys: KeySource, now: datetime) -> Caller:
-        claims = verify(token, keys, self.rules, now)
+    def verified(self, token: str, now: datetime) -> Mapping[str, Any]:
+        """The claims of a token; raises `NotProven` unless an issuer has signed it and it may be used here."""
+        issuer = issuer_of(token, self.issuers)
+        return verify(token, issuer.keys, issuer.rules, now)
+
+    def _attempt(self, token: str, now: datetime) -> Caller:
+        if self.attempts is None:
+            what = "tokens for attempts cannot be opened here: the server has no secrets_key"
+            raise NotProven(what, hint="send the pilot's own token")
+        return self.attempts.caller(token, now)
+
+    def _prove(self, token: str, origin: str, now: datetime) -> Caller:
+        issuer = issuer_of(token, self.issuers)
+        claims = verify(token, issuer.keys, issuer.rules, now)
         nickname = str(claims.get("preferred_username") or "")
-        found = self._member(
-            "token's groups", _user_name(claims), nickname, groups_of(claims), origin, queues=_queues(claims)
+        found = _member(
+            "token's groups",
+            _user_name(claims),
+            nickname,
+            groups_of(claims),
+            origin,
+            issuer.policies,
+            queues=_queues(claims),
         )
-        self.memory.keep(token, origin, Proof(key_of(token, keys), claims, found))
+        self.memory.keep(token, origin, Proof(issuer.keys, key_of(token, issuer.keys), claims, found))
         return found
-
-    def _member(
-        self,
-        what: str,
-        user_name: str,
-        nickname: str,
-        groups: Collection[str],
-        origin: str,
-        queues: frozenset[str] | None = None,
-    ) -> Caller:
-        """Somebody who is proven to have these groups, with the roles that the policies give them in their VO."""
-        vo, asked = self._vo(origin)
-        found = self.policies.memberships(vo, groups)
-        if not found:
-            known = "gives them no role" if vo in self.policies.by_vo else "is not known here"
-            raise NotAdmitted(
-                f"the {what} {_told(groups)} let nobody in: VO {vo!r} {known}",
-                hint="check the VO (`export PANDA_AUTH_VO=…`), or have the group entered in [server] auth_policies",
-            )
-        roles = frozenset(membership.role for membership in found)
-        if asked and asked not in roles:
-            raise NotAdmitted(
-                f"role {asked!r} of VO {vo!r} was asked for, but there is only {_told(roles)}",
-                hint=f"leave it out (`export PANDA_AUTH_VO={vo}`), or get it: {how_to_get(asked[:64])}",
-            )
-        return Caller(
-            user_name,
-            frozenset({asked}) if asked else roles,
-            nickname=nickname,
-            vo=vo,
-            groups=frozenset(membership.group for membership in found),
-            queues=queues,
-        )
-
-    def _vo(self, origin: str) -> tuple[str, str]:
-        if origin and origin != "null" and "://" not in origin:
-            return self.policies.split_origin(origin)
-        if len(self.policies.by_vo) == 1:
-            return next(iter(self.policies.by_vo)), ""
-        raise NotProven("the request names no VO", hint="send it in the header Origin (`export PANDA_AUTH_VO=…`)")
 
     def _is_from_here(self, request: Request) -> bool:
         """Whether a program on this machine asks. Web pages do not count: a browser carries them in from anywhere."""
@@ -161,41 +152,54 @@ class Door:
         return "." not in host or is_loopback(host) or host in self.own_hosts
 
 
-def _key_places(section: ServerSection) -> tuple[list[Path], list[str]]:
-    """Where keys are: files, and addresses."""
-    names = [name.strip() for name in section.token_keys.split(",") if name.strip()]
-    return [Path(name) for name in names if "://" not in name], [name for name in names if "://" in name]
+def _member(
+    what: str,
+    user_name: str,
+    nickname: str,
+    groups: Collection[str],
+    origin: str,
+    policies: Policies,
+    queues: frozenset[str] | None = None,
+) -> Caller:
+    """Somebody who is proven to have these groups, with the roles that the policies give them in their VO."""
+    vo, asked = _vo(origin, policies)
+    found = policies.memberships(vo, groups)
+    if not found:
+        known = "gives them no role" if vo in policies.by_vo else "is not known here"
+        raise NotAdmitted(
+            f"the {what} {_told(groups)} let nobody in: VO {vo!r} {known}",
+            hint="check the VO (`export PANDA_AUTH_VO=…`), or have the group entered in [server] auth_policies",
+        )
+    roles = frozenset(membership.role for membership in found)
+    if asked and asked not in roles:
+        raise NotAdmitted(
+            f"role {asked!r} of VO {vo!r} was asked for, but there is only {_told(roles)}",
+            hint=f"leave it out (`export PANDA_AUTH_VO={vo}`), or get it: {how_to_get(asked[:64])}",
+        )
+    return Caller(
+        user_name,
+        frozenset({asked}) if asked else roles,
+        nickname=nickname,
+        vo=vo,
+        groups=frozenset(membership.group for membership in found),
+        queues=queues,
+    )
 
 
-def _keys(section: ServerSection, clock: Clock) -> KeySource | None:
-    files, addresses = _key_places(section)
-    copy = KeyCopy(Path(section.token_keys_copy)) if section.token_keys_copy else None
-    sources: list[KeySource] = [KeyFiles(files)] if files else []
-    sources += [ProviderKeys(address, section.token_issuer, clock, copy=copy) for address in addresses]
-    return KeySources(sources) if len(sources) > 1 else next(iter(sources), None)
+def _vo(origin: str, policies: Policies) -> tuple[str, str]:
+    if origin and origin != "null" and "://" not in origin:
+        return policies.split_origin(origin)
+    if len(policies.by_vo) == 1:
+        return next(iter(policies.by_vo)), ""
+    raise NotProven("the request names no VO", hint="send it in the header Origin (`export PANDA_AUTH_VO=…`)")
 
 
 def _faults(section: ServerSection) -> list[Fault]:
-    kind, where = section.token_authType, "[server]"
     faults = front_end_faults(section)
-    if kind == "x509" and not section.trusted_front_ends:
+    if section.token_authType == "x509" and not section.trusted_front_ends:  # noqa: S105 - a kind of token
         do = "name the front end that verifies certificates, or use oidc"
-        faults.append(Fault(f"{where} trusted_front_ends", "missing, so no certificate could be believed", do))
-    if kind == "oidc" and not section.token_keys:
-        do = "name a JWKS or PEM file, or an address, with the public keys of whoever issues tokens"
-        faults.append(Fault(f"{where} token_keys", "missing, so no token could be verified", do))
-    if section.token_keys and not section.auth_policies:
-        do = "name the JSON file that says which groups have which roles"
-        faults.append(Fault(f"{where} auth_policies", "missing, so no token could give a role", do))
-    _, addresses = _key_places(section)
-    for address in addresses:
-        faults += address_faults(address)
-    if addresses and not section.token_issuer:
-        faults.append(Fault(f"{where} token_issuer", "missing, though keys come from an address", "name the provider"))
-    if addresses and not section.token_audience:
-        what = "missing: what the provider issued for others would be accepted here"
-        faults.append(Fault(f"{where} token_audience", what, "name what tokens for this server are for"))
-    return faults
+        faults.append(Fault("[server] trusted_front_ends", "missing, so no certificate could be believed", do))
+    return [*faults, *issuers.issuer_faults(section)]
 
 
 def bearer(given: str) -> str:

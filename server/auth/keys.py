@@ -63,18 +63,19 @@ class KeySources:
 class KeyFiles:
     """Keys from JWKS or PEM files. Changed files are read again, so that keys come and go without a restart."""
 
-    def __init__(self, paths: Iterable[Path]) -> None:
-        """Raises `BadSettings` for a file that cannot be used."""
+    def __init__(self, paths: Iterable[Path], where: str = "[server] token_keys") -> None:
+        """Raises `BadSettings` for a file that cannot be used; `where` they are named is told with it."""
         self._paths = tuple(paths)
+        self._where = where
         self._stamp = self._look()
-        self._keys = read_keys(self._paths)
+        self._keys = read_keys(self._paths, self._where)
 
     def find(self, kid: str) -> VerificationKey | None:
         stamp = self._look()
         if stamp != self._stamp:
             self._stamp = stamp
             try:
-                self._keys = read_keys(self._paths)
+                self._keys = read_keys(self._paths, self._where)
             except BadSettings as error:
                 extra = {"event": "bad_key_files", "problem": str(error)}
                 log.error("key files cannot be used; the keys of before stay", extra=extra)
@@ -92,7 +93,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def read_keys(paths: Iterable[Path]) -> Mapping[str, VerificationKey]:
+def read_keys(paths: Iterable[Path], where: str) -> Mapping[str, VerificationKey]:
     """All keys of the files by their ids; raises `BadSettings` with every fault."""
     keys: dict[str, VerificationKey] = {}
     faults: list[Fault] = []
@@ -100,10 +101,10 @@ def read_keys(paths: Iterable[Path]) -> Mapping[str, VerificationKey]:
         try:
             found = [verification_key(entry) for entry in _entries(path.read_text())]
         except (OSError, ValueError, JoseError) as error:
-            faults.append(Fault(f"[server] token_keys: {path}", str(error) or type(error).__name__, "correct the file"))
+            faults.append(Fault(f"{where}: {path}", str(error) or type(error).__name__, "correct the file"))
             continue
         if not found:
-            faults.append(Fault(f"[server] token_keys: {path}", "has no key in it", "give a JWKS or PEM file"))
+            faults.append(Fault(f"{where}: {path}", "has no key in it", "give a JWKS or PEM file"))
         keys |= {key.kid: key for key in found}
     if faults:
         raise BadSettings("the token keys cannot be used", faults)

@@ -23,8 +23,9 @@ MOST = 10_000
 
 @dataclass(frozen=True)
 class Proof:
-    """What was proven of a token: the key that signed it, its claims, and the caller that they make."""
+    """What was proven of a token: the key that signed it, where that is from, its claims, and whom they make."""
 
+    keys: KeySource
     key: VerificationKey
     claims: Mapping[str, Any]
     caller: Caller
@@ -38,7 +39,7 @@ class Memory:
         self._proofs: OrderedDict[bytes, Proof] = OrderedDict()
         self._lock = Lock()
 
-    def find(self, token: str, origin: str, keys: KeySource, now: datetime) -> Caller | None:
+    def find(self, token: str, origin: str, now: datetime) -> Caller | None:
         """The caller that this token made before; None when it has to be verified (again).
 
         Raises `NotProven` for a token that has expired since.
@@ -49,7 +50,7 @@ class Memory:
             if proof is None:
                 return None
             self._proofs.move_to_end(name)
-        if keys.find(proof.key.kid) is not proof.key:  # taken away, or the files were read anew
+        if proof.keys.find(proof.key.kid) is not proof.key:  # taken away, or the files were read anew
             return None
         check_times(proof.claims, now)
         return proof.caller

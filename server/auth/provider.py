@@ -162,12 +162,12 @@ class ProviderKeys:
         return address
 
 
-def address_faults(address: str) -> list[Fault]:
+def address_faults(address: str, where: str) -> list[Fault]:
     """What is wrong with the address of a provider's keys."""
     if is_confidential(address):
         return []
     do = "give an https:// address; http:// is for a provider on this machine"
-    return [Fault("[server] token_keys", f"what {address} says can be changed on the way", do)]
+    return [Fault(where, f"what {address} says can be changed on the way", do)]
 
 
 def _may_lead_to(source: str, target: str) -> bool:

@@ -62,6 +62,17 @@ def verify(token: str, keys: KeySource, rules: TokenRules, now: datetime) -> Map
     return claims
 
 
+def issuer_named(token: str) -> str:
+    """Who a token says has issued it, to choose the keys by that it is verified with; empty if that cannot be read."""
+    if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2:
+        return ""
+    try:
+        issuer = _object(_decoded(token.split(".")[1], "claims"), "claims").get("iss")
+    except NotProven:
+        return ""
+    return issuer if isinstance(issuer, str) else ""
+
+
 def key_of(token: str, keys: KeySource) -> VerificationKey:
     """The trusted key that a token says it is signed with; raises `NotProven`."""
     return _key_for(_header(token), keys)
@@ -71,11 +82,14 @@ def _header(token: str) -> Mapping[str, Any]:
     parts = token.split(".")
     if len(parts) != 3 or not token.isascii():
         raise NotProven("the token is no JWT: it is not three parts with dots between", hint="send the token alone")
+    return _object(_decoded(parts[0], "header"), "header")
+
+
+def _decoded(part: str, what: str) -> bytes:
     try:
-        raw = urlsafe_b64decode(parts[0] + "=" * (-len(parts[0]) % 4))
+        return urlsafe_b64decode(part + "=" * (-len(part) % 4))
     except (binascii.Error, ValueError):
-        raise NotProven("the token's header is no base64", hint=ASK_ANEW) from None
-    return _object(raw, "header")
+        raise NotProven(f"the token's {what} is no base64", hint=ASK_ANEW) from None
 
 
 def _key_for(header: Mapping[str, Any], keys: KeySource) -> VerificationKey:

@@ -39,6 +39,7 @@ class Script:
     on_update: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda report: None
     lose: Callable[[Call], bool] = lambda call: False  #: requests that are processed, but whose answer is cut off
     refuse_next: int = 0  #: requests answered with 503
+    token: str = ""  #: of the pilot; where it is set, other tokens are answered with 401
     forbidden: bool = False  #: everything is answered with 403
     away: threading.Event = field(default_factory=threading.Event)  #: while set, every request hangs or is cut
     silent: threading.Event = field(default_factory=threading.Event)  #: while set, requests get no answer
@@ -172,6 +173,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.owner.calls.append(call)
             if script.forbidden:
                 self._json(403, {"message": "who are you?"})
+                return
+            if script.token and call.headers.get("Authorization") != f"Bearer {script.token}":
+                self._json(401, {"message": "what token is this?"})
                 return
             if script.refuse_next:
                 script.refuse_next -= 1

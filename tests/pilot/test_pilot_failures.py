@@ -191,6 +191,39 @@ def test_the_payload_gets_ids_but_not_the_pilots_token(server: ScriptedServer, r
     assert (sent["Authorization"], sent["Origin"]) == ("Bearer secret-token", "vo")
 
 
+def shown(server: ScriptedServer) -> dict[str, list[str]]:
+    """The tokens that were shown, by what was asked for."""
+    found: dict[str, list[str]] = {}
+    for call in server.calls:
+        found.setdefault(call.path.rpartition("/")[2], []).append(call.headers["Authorization"])
+    return found
+
+
+def test_reports_on_a_job_show_its_own_token_and_nobody_else_sees_it(
+    server: ScriptedServer, run_pilot: Callable[..., int], tmp_path: Path
+) -> None:
+    server.script.jobs.append(job(7, jobPars="-c 'env; cat /proc/$PPID/cmdline'", attemptToken="bamboo-attempt.7"))
+    run_pilot("--max-jobs", "1", "--cleanup", "False", PANDA_AUTH_TOKEN="secret-token", PANDA_AUTH_ORIGIN="vo")
+    assert server.calls[0].headers["X-Attempt-Token"] == "1"
+    tokens = shown(server)
+    assert set(tokens.pop("acquire_jobs")) == {"Bearer secret-token"}
+    assert tokens.keys() == {"update_job"} and set(tokens["update_job"]) == {"Bearer bamboo-attempt.7"}
+    assert "bamboo-attempt" not in str(server.updates())
+    kept = [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
+    assert {"pilot.log", "payload.stdout"} <= {path.name for path in kept}
+    assert not [path for path in kept if b"bamboo-attempt" in path.read_bytes() or b"secret-token" in path.read_bytes()]
+
+
+def test_a_server_that_does_not_know_the_jobs_token_is_shown_the_pilots(
+    server: ScriptedServer, run_pilot: Callable[..., int]
+) -> None:
+    server.script.token = "secret-token"
+    server.script.jobs.append(job(7, attemptToken="bamboo-attempt.7"))
+    run_pilot("--max-jobs", "1", PANDA_AUTH_TOKEN="secret-token")
+    assert server.states() == ["starting", "running", "finished"]
+    assert set(shown(server)["update_job"]) == {"Bearer bamboo-attempt.7", "Bearer secret-token"}
+
+
 def test_a_full_disk_is_said_so(server: ScriptedServer, run_pilot: Callable[..., int], tmp_path: Path) -> None:
     if os.system(f"mkdir {tmp_path}/small && mount -t tmpfs -o size=64k tmpfs {tmp_path}/small 2>/dev/null"):  # noqa: S605
         pytest.skip("may not mount a small disk here")

@@ -69,7 +69,7 @@ def test_memory_is_bounded(issuer: Issuer, clock: ManualClock) -> None:
     assert key is not None
     memory, names = Memory(most=3), [f"token{n}" for n in range(5)]
     for name in names:
-        memory.keep(name, "", Proof(key, issuer.claims(), Caller(name, frozenset())))
-        memory.find("token1", "", keys, clock())  # what is shown again stays
-    known = [name for name in names if memory.find(name, "", keys, clock())]
+        memory.keep(name, "", Proof(keys, key, issuer.claims(), Caller(name, frozenset())))
+        memory.find("token1", "", clock())  # what is shown again stays
+    known = [name for name in names if memory.find(name, "", clock())]
     assert known == ["token1", "token3", "token4"]

@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 import sqlalchemy as sa
+from cryptography.fernet import Fernet
 from flask import Flask
 from patience import PATIENCE_SECONDS, eventually
 from tokens import Issuer
@@ -24,6 +25,7 @@ from bamboo.core.clock import ManualClock, utc_now
 from bamboo.core.settings import Settings
 from bamboo.core.states import JobState
 from bamboo.server.app import create_app
+from bamboo.server.auth.caller import Attempt
 from bamboo.server.context import context_of
 from bamboo.server.fast_lane import PATH, FastLane, Sent, Stepping
 from bamboo.server.identity import door_of
@@ -37,7 +39,10 @@ PROGRAM = Path(__file__).parent / "serving.py"
 @pytest.fixture
 def app(issuer: Issuer, engine: sa.Engine, clock: ManualClock) -> Flask:
     """Takes tokens, and writes no heartbeat before a test says so."""
-    return create_app(Settings(server=issuer.section(collect_seconds=60)), engine, clock)
+    key = issuer.folder / "secrets_key"
+    key.write_bytes(Fernet.generate_key())
+    section = issuer.section(collect_seconds=60, secrets_key=f"file:{key}")
+    return create_app(Settings(server=section), engine, clock)
 
 
 @pytest.fixture
@@ -122,6 +127,30 @@ def test_heartbeats_are_answered_as_by_the_route(
     context_of(app).heartbeats.write()
     with engine.connect() as tx:
         assert [jobs.get_job(tx, pandaid).max_pss_kb for pandaid in several] == several
+
+
+@pytest.mark.parametrize("status", ["running", "finished"])
+def test_a_token_for_one_attempt_is_for_no_other(
+    app: Flask, lane: FastLane, running: Any, engine: sa.Engine, clock: ManualClock, status: str
+) -> None:
+    """Its own reports are taken without the usual door having seen it."""
+    mine, other = running(2)
+    tokens = door_of(app).attempts
+    assert tokens is not None
+    of = {
+        attempt: tokens.issue(attempt, clock() + timedelta(hours=1)) for attempt in (Attempt(mine, 1), Attempt(mine, 2))
+    }
+    before = row_of(engine, mine), row_of(engine, other)
+    for attempt, job in ((Attempt(mine, 1), other), (Attempt(mine, 2), mine)):
+        assert answers_of(lane, [beat(of[attempt], job, job_status=status)]) == [None]
+        refused = by_the_route(app, beat(of[attempt], job, job_status=status)).json
+        assert (refused["code"], refused["data"]["command"]) == ("BAM-AUTH-002", "NULL")
+        assert f"but the token is for {attempt} only" in refused["message"]
+    assert (row_of(engine, mine), row_of(engine, other)) == before
+    [answer] = answers_of(lane, [beat(of[Attempt(mine, 1)], mine, job_status=status)])
+    assert json.loads(answer or b"null")["success"]
+    clock.advance(hours=1)
+    assert answers_of(lane, [beat(of[Attempt(mine, 1)], mine, job_status=status)]) == [None]
 
 
 @pytest.mark.parametrize("status", ["running", "finished"])
