@@ -13,12 +13,13 @@ import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.addresses import is_loopback
 from ..core.clock import utc_now
 from ..core.errors import BadSettings, BadState, Unavailable
+from ..core.settings import ServerSection
 from ..pilot.metrics import machine_memory_mb
 from ..server.serve import usable_port
 from ..sql import migrate, queues
@@ -26,7 +27,7 @@ from .database import opened
 from .programs import load_programs, program
 from .state import StateFolder
 from .supervisor import MAX_RESTART_SECONDS, Part, Supervisor, python
-from .tokens import ISSUER, VO, key_folder
+from .tokens import VO, key_folder
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +77,13 @@ class Plan:
     needs_tokens: bool = False
     public_url: str = ""  #: where pilots and jobs find the server, if not where it listens
     restart_seconds: float = MAX_RESTART_SECONDS  #: the longest pause before a part is started again
+    server: ServerSection = field(default_factory=ServerSection)  #: what the configuration says of the server
 
     @property
     def auth_type(self) -> str:
         """Callers on this machine may come without a token, but only where nobody else can come."""
+        if self.server.token_authType != "none":  # noqa: S105 - a kind of token
+            return self.server.token_authType
         return "oidc" if self.needs_tokens or not (self.host == "localhost" or is_loopback(self.host)) else "none"
 
 
@@ -138,16 +142,18 @@ class System:
             "BAMBOO_SERVER__PUBLIC_URL": self.public_url,
             "BAMBOO_SERVER__CACHE_DIR": str(self.plan.state.cache.resolve()),
             **{name: value for name, value in self._auth_environ().items() if name not in os.environ},
+            "BAMBOO_SERVER__MORE_ISSUERS": self._issuers(),
         }
 
     def _auth_environ(self) -> dict[str, str]:
         return {
             "BAMBOO_SERVER__TOKEN_AUTHTYPE": self.plan.auth_type,
-            "BAMBOO_SERVER__TOKEN_KEYS": str(self.keys.trusted_keys),
-            "BAMBOO_SERVER__TOKEN_ISSUER": ISSUER,
-            "BAMBOO_SERVER__AUTH_POLICIES": str(self.keys.policies),
             "BAMBOO_SERVER__SECRETS_KEY": f"file:{self.keys.secrets_key}",
         }
+
+    def _issuers(self) -> str:
+        """Who issues tokens: those whom the configuration names, and this system for its pilots and for who runs it."""
+        return json.dumps([entry.model_dump() for entry in self.keys.issuers_beside(self.plan.server)])
 
     def _fork_part(self, name: str, wave: int) -> None:
         """Start one of our commands in a fork of this process: it shares the memory of all that is loaded."""

@@ -22,6 +22,7 @@ from joserfc.jwk import ECKey
 
 from ..core.errors import Fault, Invalid, NotFound
 from ..core.files import replace_file
+from ..core.settings import IssuerEntry, ServerSection
 from ..server.auth.tokens import QUEUES_CLAIM
 from .state import StateFolder
 
@@ -59,6 +60,17 @@ class KeyFolder:
     @property
     def pilot_token(self) -> Path:
         return self.root / "pilot_token"
+
+    @property
+    def issuer(self) -> IssuerEntry:
+        """What a server has to know of it to take its tokens."""
+        return IssuerEntry(issuer=ISSUER, keys=str(self.trusted_keys), policies=str(self.policies))
+
+    def issuers_beside(self, section: ServerSection) -> tuple[IssuerEntry, ...]:
+        """The `more_issuers` of a server that takes this system's tokens beside those that its settings name."""
+        first = section.token_issuer if section.token_keys else ""
+        is_named = ISSUER in (first, *(entry.issuer for entry in section.more_issuers))
+        return section.more_issuers if is_named else (*section.more_issuers, self.issuer)
 
     def prepare(self, now: datetime) -> None:
         """Make what is missing, and issue a new token for the local pilots."""

@@ -13,7 +13,7 @@ from ..interrupt import Interrupted, interruptible
 from ..state import StateFolder
 from ..supervisor import MAX_RESTART_SECONDS
 from ..system import USUAL_PORT, Plan, System, embedded_postgres
-from .options import usual_files
+from .options import read_settings, usual_files
 
 
 @click.command()
@@ -69,7 +69,18 @@ def up(
             folder.make()
             url = db_url or (stack.enter_context(embedded_postgres(folder.postgres)) if postgres else folder.sqlite_url)
             system = System(
-                Plan(folder, url, host, port, pilots, workers, only_tokens, public_url.rstrip("/"), restart_seconds)
+                Plan(
+                    folder,
+                    url,
+                    host,
+                    port,
+                    pilots,
+                    workers,
+                    only_tokens,
+                    public_url.rstrip("/"),
+                    restart_seconds,
+                    read_settings(()).settings.server,
+                )
             )
             stack.callback(system.stop)
             system.start()

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from ...core.errors import BadSettings
 from ...core.settings import load
+from ...server.auth.issuers import entries
 from ..tokens import key_folder
 from .findings import Check, Finding
 from .patient import Patient
@@ -31,8 +32,9 @@ def check(patient: Patient) -> Iterator[Finding]:
         yield from _private(path)
     for path in _trusted(patient):
         yield from _unchanged_by_others(path)
-    for path in _paths(patient.settings.server.token_keys):
-        yield from _only_public(path)
+    for _, issuer in entries(patient.settings.server):
+        for path in _paths(issuer.keys):
+            yield from _only_public(path)
     if patient.sqlite_file is not None:
         yield from _database(patient.sqlite_file)
 
@@ -52,7 +54,8 @@ def _owners_alone(patient: Patient) -> list[Path]:
 def _trusted(patient: Patient) -> list[Path]:
     """Files that say who may come in: whoever can change them can be anybody."""
     server = patient.settings.server
-    return [path for path in (*_paths(server.token_keys), *_paths(server.auth_policies)) if path.is_file()]
+    named = [server.auth_policies, *(name for _, issuer in entries(server) for name in (issuer.keys, issuer.policies))]
+    return sorted({path for names in named for path in _paths(names) if path.is_file()})
 
 
 def _paths(names: str) -> list[Path]:

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from ...client.identity import token_claims
 from ...core.errors import BambooError
+from ...core.settings import ServerSection
 from ...server.auth.door import Door
-from ...server.auth.tokens import verify
 from ...server.secret_box import SecretBox
 from ..tokens import key_folder
 from .findings import Check, Finding
@@ -23,19 +23,27 @@ _FILE_VARIABLE = "PANDA_AUTH_TOKEN"
 
 
 def check(patient: Patient) -> Iterator[Finding]:
-    section = patient.settings.server
+    section = _section(patient)
     try:
         door = Door.build(section)
         yield CHECK.ok("[server]", "it can be told who is who")
     except BambooError as error:
         yield from CHECK.refused("[server]", error)
         return
-    if door.trusts_this_machine and door.keys is None and not _is_here(section.host, section.public_url):
+    if door.trusts_this_machine and not door.issuers and not _is_here(section.host, section.public_url):
         what = "callers need no token, so only those on the server's own machine are let in"
         yield CHECK.warning("[server] token_authType", what, "set it to oidc, with token_keys and auth_policies")
     yield from _secrets(section.secrets_key)
-    if door.keys is not None or patient.state is not None:
+    if door.issuers or patient.state is not None:
         yield from _tokens(patient, door)
+
+
+def _section(patient: Patient) -> ServerSection:
+    """The server's settings; those of `bamboo up` take the tokens of its state folder too."""
+    section, keys = patient.settings.server, key_folder(patient.state) if patient.state is not None else None
+    if keys is None or not keys.trusted_keys.is_file() or not (section.token_keys or section.more_issuers):
+        return section
+    return section.model_copy(update={"more_issuers": keys.issuers_beside(section)})
 
 
 def _is_here(host: str, public_url: str) -> bool:
@@ -62,8 +70,8 @@ def _tokens(patient: Patient, door: Door) -> Iterator[Finding]:
     for where, token in _at_hand(patient).items():
         try:
             ends = _end(token)
-            if door.keys is not None:
-                verify(token, door.keys, door.rules, patient.clock())
+            if door.issuers:
+                door.verified(token, patient.clock())
         except BambooError as error:
             yield from CHECK.refused(where, error)
             continue
