@@ -35,6 +35,7 @@ class Sizes:
     seconds: float = 30.0  #: for each load
     workers: int = 2
     connections: int = 64
+    attempt_tokens: bool = False  #: pilots report with the tokens that came with their jobs
     daemon: bool = False  #: with `bamboo daemon`, which books what the pilots report
 
 
@@ -107,7 +108,9 @@ class Trial:
 
     def put(self, load: float, ending: range, seconds: float, seed: int) -> Measured:
         """Put a load on the server; `ending` are the jobs that may end meanwhile."""
-        token = self.server.pilot_token()
+        token, key = self.server.pilot_token(), ""
+        if self.sizes.attempt_tokens:
+            key = self.server.keys.secrets_key.read_text().strip()
         sources = [
             Mix(
                 token,
@@ -117,6 +120,7 @@ class Trial:
                 seed + at,
                 self._beating,
                 ending[at::LOAD_PROCESSES],
+                key,
             )
             for at in range(LOAD_PROCESSES)
         ]

@@ -6,6 +6,12 @@ import random
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from cryptography.fernet import Fernet, MultiFernet
+
+from bamboo.server.auth.attempt_tokens import AttemptTokens
+from bamboo.server.auth.caller import Attempt
 
 from .load import Request, http_request
 from .pilots import STEPS, claim_request, final_report, first_job, outputs_of, report_request, what_is_wrong
@@ -104,9 +110,12 @@ class Mix:
     seed: int
     beating: Sequence[range]  #: jobs that run on
     ending: range  #: jobs that end
+    key: str = ""  #: the server's `secrets_key`: pilots report with tokens for their attempts, and not with their own
     _claimed: deque[int] = field(default_factory=deque)
 
     def begin(self, at: float) -> None:
+        self._tokens = AttemptTokens(MultiFernet([Fernet(self.key)])) if self.key else None
+        self._until = datetime.now(UTC) + timedelta(days=1)
         self._dice = random.Random(self.seed)
         self._per_second = self.rate * sum(MIX.values())
         self._kinds, self._weights = list(MIX), list(MIX.values())
@@ -126,10 +135,16 @@ class Mix:
         if kind == "no work":
             return self._no_work
         if kind == "running" and self._claimed:
-            return report_request("running", self.token, self._claimed.popleft())
+            return self._report("running", self._claimed.popleft())
         if kind == "finished" and (pandaid := next(self._enders, None)):
-            return final_report(self.token, pandaid, outputs_of(pandaid))
-        return report_request("heartbeat", self.token, self._beating())
+            return final_report(self._token(pandaid), pandaid, outputs_of(pandaid))
+        return self._report("heartbeat", self._beating())
+
+    def _report(self, kind: str, pandaid: int) -> Request:
+        return report_request(kind, self._token(pandaid), pandaid)
+
+    def _token(self, pandaid: int) -> str:
+        return self._tokens.issue(Attempt(pandaid, 1), self._until) if self._tokens else self.token
 
     def _beating(self) -> int:
         (some,) = self._dice.choices(self.beating, [len(one) for one in self.beating])
