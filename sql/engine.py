@@ -6,11 +6,14 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy import event
+
+if TYPE_CHECKING:
+    from .silence import Line
 
 #: Durable enough with WAL, and LIKE as strict as it is elsewhere.
 PRAGMAS = (
@@ -34,6 +37,8 @@ NOTICES_SILENCE = {
     "keepalives_count": 4,
     "tcp_user_timeout": 30_000,  # milliseconds
 }
+#: A database that answers no new connection for so long is away.
+CONNECT_SECONDS = 10
 #: By the engine of transactions, the one for statements that are whole by themselves, with connections of its own:
 #: to tell a connection each time that it needs no transaction, and does again, costs more than such a statement.
 _singles: WeakKeyDictionary[sa.Engine, sa.Engine] = WeakKeyDictionary()
@@ -71,7 +76,7 @@ def open_engine(
         }
         options["connect_args"] = {
             "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
-            "connect_timeout": 10,
+            **({} if "connect_timeout" in parsed.query else {"connect_timeout": CONNECT_SECONDS}),
             **NOTICES_SILENCE,
             "application_name": "bamboo",
             **_prepare_threshold(parsed),
@@ -80,11 +85,23 @@ def open_engine(
     engine = sa.create_engine(parsed, **options)
     _look_after_rested(engine)
     if engine.dialect.name == "postgresql":
-        _open_single(engine, options)
+        from .silence import Line
+
+        line = Line(statement_seconds)
+        _connect_by(line, engine)
+        _connect_by(line, _open_single(engine, options))
     return engine
 
 
-def _open_single(engine: sa.Engine, options: dict[str, Any]) -> None:
+def _connect_by(line: Line, engine: sa.Engine) -> None:
+    """Have connections opened that give up when the database says nothing."""
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(dialect: Any, record: Any, given: list[Any], how: dict[str, Any]) -> Any:
+        return line.connect(*given, **how)
+
+
+def _open_single(engine: sa.Engine, options: dict[str, Any]) -> sa.Engine:
     without = sa.create_engine(engine.url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **options)
     _look_after_rested(without)
     _singles[engine] = without
@@ -92,6 +109,8 @@ def _open_single(engine: sa.Engine, options: dict[str, Any]) -> None:
     @event.listens_for(engine, "engine_disposed")
     def _disposed(disposed: sa.Engine) -> None:
         without.dispose()
+
+    return without
 
 
 def _prepare_threshold(url: sa.URL) -> dict[str, int | None]:

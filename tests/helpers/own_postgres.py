@@ -38,6 +38,18 @@ class OwnPostgres:
         """Start again; returns when it takes connections."""
         self.server.ensure_postgres_running()
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """SIGSTOP: meanwhile it takes connections, and says nothing."""
+        held = self._processes()
+        try:
+            for process in held:
+                os.kill(int(process), signal.SIGSTOP)
+            yield
+        finally:
+            for process in held:
+                os.kill(int(process), signal.SIGCONT)
+
     def tool(self, name: str, *arguments: str) -> str:
         """The output of one of PostgreSQL's programs, against this server."""
         command = [str(self.server.bin_path / name), *arguments]

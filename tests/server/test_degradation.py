@@ -65,6 +65,31 @@ def test_a_killed_database_is_survived_without_a_restart(tmp_path: Path) -> None
         assert server.workers() == workers
 
 
+def test_a_stopped_database_is_noticed_and_survived(tmp_path: Path) -> None:
+    """F08. Nobody waits for it for long, also who asked before; when it goes on, so does the server."""
+    with own_postgres() as database, served(f"{database.url}&connect_timeout=2", tmp_path / "cache") as server:
+        engine = open_engine(database.url)
+        with engine.begin() as tx:
+            queues.set_queue(tx, "LOCAL", {}, now=utc_now())
+        engine.dispose()
+        workers = server.workers()
+        with Asking(lambda: server.post(*CLAIM)) as asking:
+            asking.more()
+            assert asking.statuses() == {200}
+            with database.stopped():
+                eventually(lambda: asking.statuses() == {200, 503}, "somebody to be told")
+                asking.more(100)
+                assert server.get("/livez").status == 200
+                assert server.get("/readyz").status == 503
+                assert server.post("/server/panda/getJob", b"siteName=LOCAL").json["StatusCode"] == 10
+            eventually(lambda: server.post(*CLAIM).status == 200, "the server to be back")
+            asking.more()
+        assert asking.lost == []
+        assert all(is_told_to_come_again(reply) for reply in asking.replies if reply.status != 200)
+        assert asking.replies[-1].status == 200
+        assert server.workers() == workers
+
+
 @pytest.fixture
 def engine(postgres_url: str, open_database: Callable[[str], sa.Engine]) -> sa.Engine:
     return open_database(postgres_url)
