@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from oidc import RunningProvider, lay_out
 from patience import PATIENCE_SECONDS
 from systems import RunningSystem, descendants
 
@@ -90,6 +91,32 @@ def test_the_commands_that_refusals_name_help(system: RunningSystem) -> None:
     told = system.shell(f"{as_admin}; bamboo whoami && bamboo queue set LOCAL maxrss=4000")
     assert told.returncode == 0, told.stderr
     assert "admin" in told.stdout
+
+
+@pytest.mark.slow
+def test_people_come_with_a_providers_tokens_and_pilots_with_their_own(
+    start_system: Callable[..., RunningSystem], tmp_path: Path
+) -> None:
+    provider = RunningProvider(tmp_path / "provider").start()
+    try:
+        given = {f"BAMBOO_SERVER__{name.upper()}": value for name, value in lay_out(tmp_path / "vo", provider).items()}
+        system = start_system("--pilots", "1", **given)
+        state = f"--state {system.folder}/state"
+        alice = {"BAMBOO_TOKEN": provider.token(), "PANDA_AUTH_VO": "cms"}
+        ran = system.run(
+            "run", "--exec", "true", "--out-ds", "user.alice.own", "--n-jobs", "2", "--watch", environ=alice
+        )
+        assert ran.returncode == 0, ran.stderr
+        told = system.run("whoami", "--explain", environ=alice)
+        assert told.returncode == 0 and provider.url in told.stdout and "/cms" in told.stdout, told.stdout
+        told = system.shell(f'eval "$(bamboo client env {state})" && bamboo whoami --explain')
+        assert told.returncode == 0 and "urn:bamboo:local" in told.stdout and "bamboo/admin" in told.stdout, told
+        told = system.run("doctor", *state.split(), "--json", environ={**given, **alice})
+        found = {one["where"]: one["verdict"] for one in json.loads(told.stdout) if one["check"] == "tokens"}
+        assert found["$BAMBOO_TOKEN"] == "warning"  # it ends within the hour
+        assert found[f"{system.folder}/state/auth/pilot_token"] == "ok"
+    finally:
+        provider.stop()
 
 
 def everything(folder: Path) -> Iterator[tuple[str, bytes]]:

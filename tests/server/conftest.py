@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
+from joserfc.jwk import ECKey, RSAKey
 from tokens import Issuer
 
 from bamboo.core.clock import ManualClock
@@ -41,9 +42,15 @@ def app(settings: Settings, engine: sa.Engine, clock: ManualClock) -> Flask:
     return create_app(settings, engine, clock)
 
 
+@pytest.fixture(scope="session")
+def issuers_keys() -> tuple[ECKey, RSAKey]:
+    """Made once: that takes longer than to ask."""
+    return ECKey.generate_key("P-256", {"kid": "ec"}), RSAKey.generate_key(2048, {"kid": "rsa"})
+
+
 @pytest.fixture
-def issuer(tmp_path: Path, clock: ManualClock) -> Issuer:
-    return Issuer(tmp_path, clock())
+def issuer(tmp_path: Path, clock: ManualClock, issuers_keys: tuple[ECKey, RSAKey]) -> Issuer:
+    return Issuer(tmp_path, clock(), *issuers_keys)
 
 
 @pytest.fixture

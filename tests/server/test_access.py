@@ -16,7 +16,6 @@ import pytest
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
 from flask import Flask, g
-from joserfc.jwk import ECKey, RSAKey
 from tokens import Issuer
 
 from bamboo.admin import access_page
@@ -79,17 +78,6 @@ PASSES = {
 def database_url(sqlite_url: str) -> str:
     """Who may is decided by the same code over every database."""
     return sqlite_url
-
-
-@pytest.fixture(scope="module")
-def keys() -> tuple[ECKey, RSAKey]:
-    """Made once: that takes longer than to ask."""
-    return ECKey.generate_key("P-256", {"kid": "ec"}), RSAKey.generate_key(2048, {"kid": "rsa"})
-
-
-@pytest.fixture
-def issuer(tmp_path: Path, clock: ManualClock, keys: tuple[ECKey, RSAKey]) -> Issuer:
-    return Issuer(tmp_path, clock(), *keys)
 
 
 @pytest.fixture
