@@ -8,6 +8,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from .errors import Exit, PilotExit
+
 
 @dataclass(frozen=True)
 class Crashed:
@@ -50,8 +52,11 @@ class Component:
                 self.handle(message)
 
     def start(self) -> None:
-        """Begin to serve, in a thread that does not keep the process alive."""
-        threading.Thread(target=self.thread_main, name=type(self).__name__, daemon=True).start()
+        """Begin to serve, in a thread that does not keep the process alive. Raises PilotExit where none may start."""
+        try:
+            threading.Thread(target=self.thread_main, name=type(self).__name__, daemon=True).start()
+        except RuntimeError as error:
+            raise PilotExit(Exit.NO_PROCESSES, f"{error}: more must be allowed here (ulimit -u)") from error
 
     def thread_main(self) -> None:
         """Serve; a crash becomes an event for the pilot monitor."""

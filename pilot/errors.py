@@ -58,6 +58,7 @@ class Exit(enum.IntEnum):
     CRASHED = 70
     NO_QUEUE_DATA = 71
     BAD_QUEUE_DATA = 72
+    NO_PROCESSES = 75
     QUEUE_NOT_ACTIVE = 78
     SERVER_AWAY = 79
     LIFETIME_OVER = 81
@@ -77,6 +78,8 @@ def from_os_error(what: str, error: OSError, otherwise: Code = Code.FILE_HANDLIN
     """Turn an operating system's refusal into a job's failure; a full disk has its own code."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return PilotError(Code.NO_LOCAL_SPACE, f"{what}: no space left on this machine's disk")
+    if error.errno == errno.EAGAIN:
+        return PilotError(otherwise, f"{what}: this machine lets the pilot start no more processes (ulimit -u)")
     return PilotError(otherwise, f"{what}: {error}")
 
 

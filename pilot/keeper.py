@@ -161,7 +161,7 @@ class Keeper:
         try:
             self.run = Run(order)
         except OSError as error:
-            self._tell({"event": "refused", "errno": error.errno, "problem": str(error)})
+            self._tell({"event": "refused", "errno": error.errno, "problem": error.strerror})
             return
         for pipe in self.run.pipes:
             self._selector.register(pipe, selectors.EVENT_READ)

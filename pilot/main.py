@@ -11,7 +11,7 @@ from typing import IO
 
 from ..core.process import become_subreaper
 from . import processes
-from .errors import PilotExit
+from .errors import Exit, PilotExit
 from .keeper import fork_keeper
 from .leftovers import mark, remove_leftovers
 from .logs import set_up
@@ -33,7 +33,12 @@ def main(argv: Sequence[str]) -> int:
     become_subreaper()
     cleanup = options.cleanup.lower() != "false"
     marked = _marked(home) if cleanup else None
-    keeper = PayloadKeeper(*fork_keeper())
+    try:
+        keeper = _keeper()
+    except PilotExit as error:
+        sys.stderr.write(f"pilot: {error}\n")
+        _leave_nothing(home, cleanup)
+        return error.exit_code
     set_up(home / "pilot.log", options.debug)
     for left in remove_leftovers(home.parent) if cleanup else ():
         log.info("home of a killed pilot removed", extra={"event": "leftover", "home": str(left)})
@@ -47,6 +52,14 @@ def main(argv: Sequence[str]) -> int:
         _leave_nothing(home, cleanup)
         if marked is not None:
             marked.close()
+
+
+def _keeper() -> PayloadKeeper:
+    """Start the keeper; raises PilotExit where no process may start."""
+    try:
+        return PayloadKeeper(*fork_keeper())
+    except OSError as error:
+        raise PilotExit(Exit.NO_PROCESSES, f"no process can be started: {error}; see ulimit -u") from error
 
 
 def _marked(home: Path) -> IO[str] | None:

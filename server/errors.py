@@ -33,6 +33,8 @@ READ_ONLY = "25006"
 DISK_FULL = "53100"
 #: What the system says when there is no room on a disk, or none left for this user.
 FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+#: What it says when this process, or the whole machine, has too many files open.
+OPEN_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE})
 #: Statuses that a caller must not take for a refusal of what it asked: 429, 503 and 507 come with `Retry-After`.
 TRANSPORT_STATUSES = frozenset({400, 413, 415, 429, 503, 507})
 #: PanDA's numbers for refused commands (client protocol 6.2, 6.4), which its clients read in `data`. There is none
@@ -127,9 +129,12 @@ def is_full(error: Exception) -> bool:
 
 
 def no_space(error: OSError) -> NoSpace | Unavailable:
-    """What is said when a file cannot be stored."""
+    """What is said when a file cannot be stored, or opened."""
     if error.errno in FULL_ERRNOS:
         return NoSpace("the server has no room for files", hint="try again later, and tell the administrator")
+    if error.errno in OPEN_ERRNOS:
+        hint = "try again soon, and tell the administrator (ulimit -n)"
+        return Unavailable("the server has as many files open as it may", hint=hint)
     return Unavailable(f"the server cannot store files: {error.strerror}")
 
 
@@ -163,8 +168,8 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _os_error(error: OSError) -> Response:
-    """No room for a file is an answer; every other error of the system that nobody expected is a bug."""
-    return refuse(no_space(error)) if error.errno in FULL_ERRNOS else _bug(error)
+    """No room for a file, or none for one more that is open: these pass. What else nobody expected is a bug."""
+    return refuse(no_space(error)) if error.errno in FULL_ERRNOS | OPEN_ERRNOS else _bug(error)
 
 
 def _bug(error: Exception) -> Response:

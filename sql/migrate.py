@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from ..core.errors import BadState
+from ..core.errors import BadState, Unavailable
 
 
 def _config(connection: sa.Connection | None = None) -> Config:
@@ -22,9 +23,13 @@ def _config(connection: sa.Connection | None = None) -> Config:
     return config
 
 
+@cache
 def head() -> str:
-    """The revision that this version of the code needs."""
-    return str(ScriptDirectory.from_config(_config()).get_current_head())
+    """The revision that this version of the code needs; raises `Unavailable` when its files cannot be read now."""
+    found = ScriptDirectory.from_config(_config()).get_current_head()
+    if found is None:  # so it is told by those who find no file, for whatever reason
+        raise Unavailable("the migrations of this version cannot be read")
+    return found
 
 
 def current(engine: sa.Engine) -> str | None:

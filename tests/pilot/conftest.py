@@ -26,14 +26,16 @@ def server(tmp_path: Path) -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def start_pilot(server: ScriptedServer, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a pilot for the scripted server with some more options; it is killed at the end."""
+    """Start a pilot for the scripted server with some more options, by the words `around`; it is killed at the end."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*options: str, program: tuple[str, ...] = ("-m", "bamboo.pilot"), **env: Any) -> subprocess.Popen[str]:
+    def start(
+        *options: str, program: tuple[str, ...] = ("-m", "bamboo.pilot"), around: tuple[str, ...] = (), **env: Any
+    ) -> subprocess.Popen[str]:
         fixed = ["--url", server.url, "-q", QUEUE, "-a", str(tmp_path / "work"), "-j", "user", "-v", "1"]
         with (tmp_path / f"pilot{len(started)}.err").open("w") as log:
             pilot = subprocess.Popen(
-                [sys.executable, *program, *fixed, *options], stderr=log, text=True, env={**os.environ, **env}
+                [*around, sys.executable, *program, *fixed, *options], stderr=log, text=True, env={**os.environ, **env}
             )
         started.append(pilot)
         return pilot

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from bamboo.tests.pilot.scripted_server import ScriptedServer, job
 
@@ -222,6 +224,43 @@ def test_a_server_that_does_not_know_the_jobs_token_is_shown_the_pilots(
     run_pilot("--max-jobs", "1", PANDA_AUTH_TOKEN="secret-token")
     assert server.states() == ["starting", "running", "finished"]
     assert set(shown(server)["update_job"]) == {"Bearer bamboo-attempt.7", "Bearer secret-token"}
+
+
+def with_processes(n: int) -> tuple[str, ...]:
+    """Words that start a program which may have so many processes and threads; as somebody else than root, who may."""
+    limit = ("prlimit", f"--nproc={n}")
+    if os.geteuid() != 0:
+        return limit
+    may = "+dac_override,+dac_read_search"  # ours is a folder of root's
+    return "setpriv", f"--reuid={61_000 + n}", "--clear-groups", f"--inh-caps={may}", f"--ambient-caps={may}", *limit
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="util-linux is not installed")
+@pytest.mark.parametrize("n", [1, 4], ids=["for its keeper", "for its threads"])
+def test_a_pilot_without_processes_takes_no_job(
+    server: ScriptedServer, start_pilot: Callable[..., Any], tmp_path: Path, n: int
+) -> None:
+    """F16. It says so and leaves nothing; another one takes the job."""
+    if n > 1 and os.geteuid() != 0:
+        pytest.skip("the limit counts all processes of this user")
+    server.script.jobs.append(job(7))
+    assert start_pilot("--max-jobs", "1", around=with_processes(n)).wait(PATIENCE_SECONDS) == 75
+    assert "ulimit -u" in (tmp_path / "pilot0.err").read_text()
+    assert list((tmp_path / "work").iterdir()) == []
+    assert server.calls == []
+    assert start_pilot("--max-jobs", "1").wait(PATIENCE_SECONDS) == 0
+    assert server.final(7)["job_status"] == "finished"
+
+
+@pytest.mark.skipif(not shutil.which("setpriv") or os.geteuid() != 0, reason="needs a user of its own")
+def test_a_payload_that_cannot_be_started_for_lack_of_processes_is_told_as_such(
+    server: ScriptedServer, start_pilot: Callable[..., Any]
+) -> None:
+    """F16. The pilot has its threads and its keeper, and the limit is reached."""
+    server.script.jobs.append(job(7))
+    assert start_pilot("--max-jobs", "1", around=with_processes(7)).wait(PATIENCE_SECONDS) == 0
+    assert server.states() == ["starting", "failed"]
+    assert "start no more processes (ulimit -u)" in server.final()["pilot_error_diag"]
 
 
 def test_a_full_disk_is_said_so(server: ScriptedServer, run_pilot: Callable[..., int], tmp_path: Path) -> None:

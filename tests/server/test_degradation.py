@@ -1,20 +1,24 @@
 """A database that is away, slow, locked or full, a disk without room, too much to do: told, survived, and over.
 
-Faults F07, F08, F15 and F32 of the list in docs/trust.md.
+Faults F07, F08, F15, F16 and F32 of the list in docs/trust.md.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
 from own_postgres import own_postgres
-from patience import eventually, until_somebody_waits
+from patience import PATIENCE_SECONDS, eventually, until_somebody_waits
 from served import Asking, Reply, Served, all_at_once, served
 
 from bamboo.core.clock import ManualClock, utc_now
@@ -143,10 +147,19 @@ def test_more_than_can_wait_are_sent_away_at_once(
         assert sorted(reply.status for reply in replies) == [200, 200, 503, 503, 503]
 
 
+UPLOAD = "/api/v1/file_server/upload_cache_file"
+
+
 def upload(server: Served, name: str, n_bytes: int) -> Reply:
+    body, headers = upload_of(name, n_bytes)
+    return server.post(UPLOAD, body, **headers)
+
+
+def upload_of(name: str, n_bytes: int) -> tuple[bytes, dict[str, str]]:
+    """A file as clients send it, and the headers that belong to it."""
     head = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
     body = head + os.urandom(n_bytes) + b"\r\n--b--\r\n"
-    return server.post("/api/v1/file_server/upload_cache_file", body, Content_Type="multipart/form-data; boundary=b")
+    return body, {"Content-Type": "multipart/form-data; boundary=b"}
 
 
 @pytest.mark.parametrize("n_bytes", [900_000, 3_000_000], ids=["while it is stored", "while it arrives"])
@@ -174,6 +187,37 @@ def test_a_full_disk_keeps_no_halves(sqlite_url: str, tmp_path: Path, n_bytes: i
 
 def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_server_out_of_files_keeps_no_halves_and_recovers(sqlite_url: str, tmp_path: Path) -> None:
+    """F16. Clients have all the files that its one worker may open: who has a connection is answered, others wait."""
+    cache = tmp_path / "cache"
+    with served(sqlite_url, cache, "prlimit", "--nofile=64", workers=1) as server, ExitStack() as stack:
+        workers, host = server.workers(), urlsplit(server.address).netloc
+        clients = [HTTPConnection(host, timeout=PATIENCE_SECONDS) for _ in range(80)]
+        for client in clients:
+            client.connect()
+            stack.callback(client.close)
+        (worker,) = workers
+        eventually(lambda: len(list(Path(f"/proc/{worker}/fd").iterdir())) >= 64, "all to be open")
+        body, headers = upload_of("jobO.large.tar.gz", 3_000_000)
+        for path, sent in (("/livez", None), ("/trf/user/runGen-00-00-02", None), (UPLOAD, body)):
+            client = clients.pop(0)
+            client.request("POST" if sent else "GET", path, sent, headers)
+            answer = client.getresponse()
+            told = json.loads(answer.read())
+            if path == "/livez":
+                assert answer.status == 200
+            else:
+                assert (answer.status, told["code"]) == (503, "BAM-AWAY-001") and int(answer.headers["Retry-After"])
+                assert "as many files open as it may" in told["message"]
+            stack.callback(client.close)
+        assert files(cache) == set()
+        stack.close()
+        eventually(server.is_ready, "the server to have files again")
+        assert upload(server, "jobO.large.tar.gz", 50_000).json["success"]
+        assert files(cache) == {"jobO.large.tar.gz"}
+        assert server.workers() == workers
 
 
 def test_a_full_database_is_told_as_such(settings: Settings, sqlite_url: str, clock: ManualClock) -> None:
