@@ -28,7 +28,7 @@ def is_alive() -> Response:
 def whoami() -> Response:
     """Whom the server takes the caller for, by which rules, and what other roles would need."""
     door, user = door_of(current_app), caller()
-    claims, policies = door.shown(request, context().now())
+    claims, policies = door.shown(request, user.vo, context().now())
     return succeeded(description(user, policies, claims))
 
 

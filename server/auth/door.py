@@ -101,14 +101,15 @@ class Door:
         token = bearer(authorization)
         return self._attempt(token, now) if token.startswith(PREFIX) else self.memory.find(token, origin, now)
 
-    def shown(self, request: Request, now: datetime) -> tuple[Mapping[str, Any] | None, Policies]:
-        """The claims of the token that a request shows, verified anew (None without one), and the policies for them.
+    def shown(self, request: Request, vo: str, now: datetime) -> tuple[Mapping[str, Any] | None, Policies]:
+        """The claims of the token that a request shows, verified anew, and the policies for them.
 
-        Raises `NotProven`.
+        Without a token there are no claims, and the policies are those that know the caller's VO. Raises `NotProven`.
         """
         token = bearer(request.headers.get("Authorization", ""))
         if not token or not self.issuers:
-            return None, self.policies
+            known = (issuer.policies for issuer in self.issuers if vo in issuer.policies.by_vo)
+            return None, next(known, self.policies)
         return self.verified(token, now), issuer_of(token, self.issuers).policies
 
     def verified(self, token: str, now: datetime) -> Mapping[str, Any]:

@@ -189,7 +189,8 @@ def test_no_changed_letter_goes_unnoticed(tokens: AttemptTokens, clock: ManualCl
 
 
 @pytest.mark.parametrize(
-    "content", [b'["Alice", "K", "v"]', b'{"a": 1, "b": 2, "c": 3}', b"[1, 2]", b"7", b'[7, 1, "x"]']
+    "content",
+    [b'["Alice", "K", "v"]', b'{"a": 1, "b": 2, "c": 3}', b'["session", {"vo": "cms"}]', b"7", b'[7, 1, "x"]'],
 )
 def test_what_else_is_sealed_with_the_key_is_no_token(content: bytes, clock: ManualClock, monkeypatch: Any) -> None:
     """Users' secrets are: whoever copies one from the database shall not be a pilot by it."""
