@@ -11,7 +11,7 @@ from flask import Flask, Response, current_app, g, request
 from ..core import logs
 from ..core.clock import Clock
 from ..core.settings import Settings
-from . import errors, identity, old_style, views
+from . import entity_tags, errors, identity, old_style, views
 from .api import (
     auth,
     creds,
@@ -25,6 +25,7 @@ from .api import (
     pages,
     pilot,
     queue,
+    reference,
     system,
     task,
     workflow,
@@ -64,12 +65,13 @@ def create_app(settings: Settings, engine: sa.Engine, clock: Clock) -> Flask:
     )
     for noun in (task, job, pilot, file_server, dataset, queue, event, metaconfig, workflow, system, creds):
         app.register_blueprint(noun.routes, url_prefix=f"/api/v1/{noun.routes.name}")
-    for place in (downloads, pages, metrics, auth, old_style, views):
+    for place in (downloads, pages, reference, metrics, auth, old_style, views):
         app.register_blueprint(place.routes)
     errors.register(app)
     app.before_request(_begin)
     identity.install(app, settings.server, clock)
     app.after_request(_end)
+    app.after_request(entity_tags.tag)  # the last one is the first to run
     return app
 
 

@@ -10,6 +10,7 @@ import json
 import math
 import re
 import zlib
+from contextlib import suppress
 from typing import Annotated, Any, NoReturn, TypeVar
 from urllib.parse import parse_qs
 
@@ -36,6 +37,11 @@ TOLD_IN_LOG = (
 )
 #: More fields than any request has.
 MAX_FIELDS = 1000
+
+
+#: What arguments mean that many routes have.
+AFTER = "the last one of the page before, by its name or id"
+CHANGES = "tried on a copy, such as `memory=2000`"
 
 
 class Unreadable(BambooError):
@@ -136,10 +142,20 @@ def _several(value: Any) -> Any:
     return [_structure(item) for item in found] if isinstance(found, list) else [found]
 
 
+def _words(value: Any) -> Any:
+    """The same of texts, which stay as they are whatever they look like."""
+    if isinstance(value, list):
+        return value
+    with suppress(ValueError):
+        return _several(value)
+    return [value]
+
+
 #: An object that may come as text.
 Structure = Annotated[dict[str, Any], BeforeValidator(_structure)]
 #: For lists that may come as text, or as one value.
 SEVERAL = BeforeValidator(_several)
+WORDS = BeforeValidator(_words)
 
 
 def parse_json(text: bytes | str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -35,7 +36,7 @@ class DatabaseFigures:
         self._engine = engine
         self._clock = clock
         self._lock = threading.Lock()
-        self._asked_at = -FRESH_SECONDS * 2
+        self._asked_at = -math.inf
         self._seen = InDatabase()
 
     def lately(self) -> InDatabase:

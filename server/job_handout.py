@@ -37,8 +37,8 @@ Amount = Annotated[int, BeforeValidator(_amount)]
 class WorkWanted(WireBody):
     """A pilot's request for work."""
 
-    computing_element: str = Field("", max_length=128)
-    site_name: str = Field("", max_length=128)
+    computing_element: str = Field("", max_length=128, description="the queue, where `site_name` is missing")
+    site_name: str = Field("", max_length=128, description="the queue")
     prod_source_label: str | None = Field("", max_length=64)
     disk_space: Amount = 0
     memory: Amount = 0

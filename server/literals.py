@@ -9,20 +9,20 @@ import ast
 import math
 from typing import Any
 
-from ..core.errors import Fault, Invalid, TooLarge
+from ..core.errors import TooLarge
 
 #: Longer ones are refused: reading a literal costs a hundred times what JSON costs.
 MAX_CHARACTERS = 100_000
 
 
 def parse_literal(text: str, max_depth: int) -> Any:
-    """The value that a literal stands for, tuples as lists. Raises `Invalid` and `TooLarge`."""
+    """The value that a literal stands for, tuples as lists. Raises `ValueError` and `TooLarge`."""
     if len(text) > MAX_CHARACTERS or sum(map(text.count, "[{(")) > MAX_CHARACTERS // 10 or _depth(text) > max_depth:
         raise TooLarge("the text is too long or too deep to be read as a Python literal", hint="send JSON")
     try:
         return _as_json(ast.literal_eval(text.strip()))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise Invalid("the request", [Fault(text[:40], "neither JSON nor a Python literal", "send JSON")]) from None
+        raise ValueError("neither JSON nor a Python literal") from None
 
 
 def _depth(text: str) -> int:

@@ -14,7 +14,6 @@ from ..core.panda_names import TASK_COLUMNS
 from ..core.states import TaskState
 from ..core.validation import guess
 from ..sql.selection import Selection
-from .bodies import parse_json
 from .task_rows import super_status
 
 IDS = ("jediTaskID", "reqID")
@@ -36,14 +35,6 @@ _TEXTS = (
 COLUMNS = {name: TASK_COLUMNS[name] for name in _TEXTS}
 NAMES = (*IDS, *COLUMNS, "superStatus")
 _REGULAR = frozenset("+?\\()[]{}")
-
-
-def parse_filters(text: str, user_name: str, *, since: datetime | None, before: int | None) -> Selection:
-    """What to list: the caller's own tasks unless the filters name a user. Raises `Invalid`."""
-    given = parse_json(text) if text else {}
-    if not isinstance(given, dict):
-        raise Invalid("the filters", [Fault("filters", "no JSON object", 'send {"status": "running"}')])
-    return filter_of(given, user_name, since=since, before=before)
 
 
 def filter_of(

@@ -13,8 +13,9 @@ from pydantic import Field
 from ...core.errors import BadState, Duplicate, Fault, Invalid, NotFound, TooLarge
 from ...sql import secrets
 from ..auth.access import OWN, PILOT, open_to
-from ..bodies import WireBody, read_body
+from ..bodies import WireBody
 from ..context import context
+from ..declared import reads
 from ..envelope import said, succeeded
 from ..errors import NotYet
 from ..identity import caller
@@ -33,14 +34,14 @@ _KEY = re.compile(rf"({FILE_PREFIX})?[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}")
 
 class OneSecret(WireBody):
     key: Annotated[str, Field(min_length=1)] | None = None
-    value: str | None = None
+    value: str | None = Field(None, description="missing: the secret is deleted, or all without a key")
 
 
 @routes.post("/set_user_secrets")
 @open_to(OWN)
-def set_user_secrets() -> Response:
+@reads(OneSecret)
+def set_user_secrets(asked: OneSecret) -> Response:
     """Set a secret of the caller; without a value, forget it; without a key either, forget all."""
-    asked = read_body(OneSecret)
     return said(change_secrets(caller().user_name, asked.key, asked.value))
 
 

@@ -11,8 +11,9 @@ from pydantic import Field
 from ...core.errors import Fault, Invalid
 from ...sql import catalogue
 from ..auth.access import OF_DATASET, USER, open_to
-from ..bodies import Body, Query, read_body, read_query
+from ..bodies import AFTER, Body, Query
 from ..context import context
+from ..declared import reads
 from ..envelope import succeeded
 from ..identity import caller
 from ..name_spaces import must_hold
@@ -20,8 +21,9 @@ from ..name_spaces import must_hold
 routes = Blueprint("dataset", __name__)
 
 FILES_PER_CALL = 1000
-DatasetName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\s,*/][^\s,*]*$")]
-FileName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\s,/\x00-\x1f]+$")]
+# \x85 is blank too, as far as we are concerned, but not for all who read these patterns in the OpenAPI document.
+DatasetName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\s\x85,*/][^\s\x85,*]*$")]
+FileName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\s\x85,/\x00-\x1f]+$")]
 _LOCATION = re.compile(r"(file|https?|root|davs?|gsiftp|srm|s3)://\S+|/\S*")
 
 
@@ -31,36 +33,36 @@ class NewFile(Body):
     size_bytes: Annotated[int, Field(ge=0, le=2**63 - 1)]
     adler32: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{1,8}$")]
     guid: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9-]*$")] = ""
-    scope: Annotated[str | None, Field(max_length=64, pattern=r"^[^\s,]+$")] = None
+    scope: Annotated[str | None, Field(max_length=64, pattern=r"^[^\s\x85,]+$")] = None
     n_events: Annotated[int | None, Field(ge=0, le=2**63 - 1)] = None
 
 
 class NewFiles(Body):
     dataset: DatasetName
     files: Annotated[list[NewFile], Field(max_length=FILES_PER_CALL)]
-    create: bool = True
+    create: bool = Field(True, description="whether to make the dataset where there is none")
 
 
 class Listing(Query):
-    pattern: str = Field("", max_length=255)
-    after: str = Field("", max_length=255)
+    pattern: str = Field("", max_length=255, description="`*` stands for anything")
+    after: str = Field("", max_length=255, description=AFTER)
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
 class FileListing(Query):
     dataset: DatasetName
-    after: str = Field("", max_length=255)
+    after: str = Field("", max_length=255, description=AFTER)
     limit: Annotated[int, Field(ge=1, le=1000)] = 1000
 
 
 @routes.post("/add_files")
 @open_to(OF_DATASET)
-def add_files() -> Response:
+@reads(NewFiles)
+def add_files(body: NewFiles) -> Response:
     """Register files in one's own dataset; those that it has already, by their `lfn`, are left as they are.
 
     With another size or checksum they are refused, and so are all others of the request.
     """
-    body = read_body(NewFiles)
     faults = [
         Fault(f"files[{at}].url", f"{file.url[:80]!r} is no place of a file", "a URL such as file:///data/x, or a path")
         for at, file in enumerate(body.files)
@@ -89,9 +91,9 @@ def add_files() -> Response:
 
 @routes.get("/list")
 @open_to(USER)
-def list_datasets() -> Response:
+@reads(Listing)
+def list_datasets(asked: Listing) -> Response:
     """Datasets in the order of their names, a page at a time."""
-    asked = read_query(Listing)
     with context().reading() as tx:
         found = catalogue.list_datasets(tx, pattern=asked.pattern, after=asked.after, limit=asked.limit)
     return succeeded(
@@ -111,9 +113,9 @@ def list_datasets() -> Response:
 
 @routes.get("/get_files")
 @open_to(USER)
-def get_files() -> Response:
+@reads(FileListing)
+def get_files(asked: FileListing) -> Response:
     """The files of a dataset in the order of their names, a page at a time."""
-    asked = read_query(FileListing)
     with context().reading() as tx:
         dataset = catalogue.dataset_id(tx, asked.dataset)
         found = catalogue.list_files(tx, dataset, after=asked.after, limit=asked.limit)

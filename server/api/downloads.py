@@ -14,12 +14,14 @@ from ...core.errors import NotFound
 from ...sql import queues, sandboxes
 from ..auth.access import NOBODY, open_to
 from ..context import context
+from ..declared import answers_with
 from ..envelope import as_json
 from ..job_wire import TRANSFORMS
 from ..transforms import one_file
 
 routes = Blueprint("downloads", __name__)
 
+BYTES, PYTHON = "application/octet-stream", "text/x-python"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 
 
@@ -49,6 +51,7 @@ def storage_documents() -> Response:
 
 @routes.get("/cache/<name>")
 @open_to(NOBODY)
+@answers_with(BYTES)
 def sandbox(name: str) -> Response:
     """A sandbox, byte by byte as it came: with no Content-Encoding, or clients would unpack it on the way."""
     if not _NAME.fullmatch(name):
@@ -62,13 +65,14 @@ def sandbox(name: str) -> Response:
     if sandboxes.is_use_worth_noting(found, now):
         with context().writing() as tx:
             sandboxes.note_use(tx, name, now=now)
-    return send_file(path, mimetype="application/octet-stream")
+    return send_file(path, mimetype=BYTES)
 
 
 @routes.get("/trf/user/<name>")
 @open_to(NOBODY)
+@answers_with(PYTHON)
 def transformation(name: str) -> Response:
     """A transformation of ours, by its name on the wire."""
     if name not in TRANSFORMS:
         raise NotFound("there is no such transformation", hint=f"there is {', '.join(TRANSFORMS)}")
-    return Response(one_file(TRANSFORMS[name]), mimetype="text/x-python")
+    return Response(one_file(TRANSFORMS[name]), mimetype=PYTHON)

@@ -13,8 +13,9 @@ from pydantic import Field
 from ...sql import event_ranges
 from .. import event_reports
 from ..auth.access import ANYONE, HOLDER, open_to
-from ..bodies import Query, read_body, read_query
+from ..bodies import Query
 from ..context import context
+from ..declared import reads
 from ..envelope import succeeded
 from ..event_reports import Ranges, Reported, Wanted
 from ..identity import caller
@@ -24,7 +25,7 @@ routes = Blueprint("event", __name__)
 
 
 class Asked(Query):
-    job_task_ids: Ranges
+    job_task_ids: Ranges = Field(description='`[{"task_id": 1, "panda_id": 2}]`')
 
 
 class OfJob(Query):
@@ -33,9 +34,10 @@ class OfJob(Query):
 
 @routes.post("/acquire_event_ranges")
 @open_to(HOLDER)
-def acquire_event_ranges() -> Response:
+@reads(Wanted)
+def acquire_event_ranges(body: Wanted) -> Response:
     """Hand out the next ranges of a job."""
-    return succeeded(acquire(read_body(Wanted)))
+    return succeeded(acquire(body))
 
 
 def acquire(wanted: Wanted) -> dict[str, Any]:
@@ -46,9 +48,10 @@ def acquire(wanted: Wanted) -> dict[str, Any]:
 
 @routes.post("/update_event_ranges")
 @open_to(HOLDER)
-def update_event_ranges() -> Response:
+@reads(Reported)
+def update_event_ranges(body: Reported) -> Response:
     """Take what is told of ranges; each that does not count, being another's by now, is answered with false."""
-    return succeeded(update(read_body(Reported)))
+    return succeeded(update(body))
 
 
 def update(told: Reported) -> dict[str, Any]:
@@ -62,9 +65,10 @@ def update(told: Reported) -> dict[str, Any]:
 
 @routes.get("/get_event_range_statuses")
 @open_to(ANYONE)
-def get_event_range_statuses() -> Response:
+@reads(Asked)
+def get_event_range_statuses(asked: Asked) -> Response:
     """The ranges of the jobs asked for, with their states."""
-    return succeeded(statuses(read_query(Asked).job_task_ids))
+    return succeeded(statuses(asked.job_task_ids))
 
 
 def statuses(asked: list[dict[str, Any]]) -> dict[str, Any]:
@@ -77,7 +81,8 @@ def statuses(asked: list[dict[str, Any]]) -> dict[str, Any]:
 
 @routes.get("/get_available_event_range_count")
 @open_to(ANYONE)
-def get_available_event_range_count() -> Response:
+@reads(OfJob)
+def get_available_event_range_count(asked: OfJob) -> Response:
     """How many ranges a job may still ask for."""
     with context().reading() as tx:
-        return succeeded(event_ranges.n_ready(tx, read_query(OfJob).job_id))
+        return succeeded(event_ranges.n_ready(tx, asked.job_id))

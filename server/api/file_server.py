@@ -15,8 +15,9 @@ from ...core.settings import ServerSection
 from ...sql import job_queries, sandboxes
 from ...sql import tasks as tasks_sql
 from ..auth.access import OF_TASK, OWN, open_to
-from ..bodies import WireBody, read_body
+from ..bodies import WireBody
 from ..context import context
+from ..declared import reads, reads_file
 from ..envelope import said, succeeded
 from ..errors import NotYet
 from ..identity import caller
@@ -24,6 +25,8 @@ from ..uploads import measure, put_in_place
 
 routes = Blueprint("file_server", __name__)
 
+#: The part of a multipart body that is the file.
+UPLOAD_FIELD = "file"
 #: What comes around a file in a multipart body.
 FRAMING_BYTES = 4096
 #: Lost files that are counted.
@@ -38,19 +41,20 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 
 class Known(WireBody):
     file_size: Annotated[int, Field(ge=0, le=2**63 - 1)]
-    checksum: Annotated[int, Field(ge=0, le=2**32 - 1)]
+    checksum: Annotated[int, Field(ge=0, le=2**32 - 1, description="the CRC-32 in the gzip trailer")]
 
 
 class Recovery(WireBody):
     task_id: Annotated[int, Field(ge=1, le=2**63 - 1)]
-    dry_run: bool = False
+    dry_run: bool = Field(False, description="only say what is lost")
 
 
 @routes.post("/validate_cache_file")
 @open_to(OWN)
-def validate_cache_file() -> Response:
+@reads(Known)
+def validate_cache_file(body: Known) -> Response:
     """Whether the caller has uploaded these bytes already: `FOUND:<host>:<name>`, the host without its port."""
-    return succeeded(None, find_file(read_body(Known)))
+    return succeeded(None, find_file(body))
 
 
 def find_file(asked: Known) -> str:
@@ -67,6 +71,7 @@ def find_file(asked: Known) -> str:
 
 @routes.post("/upload_cache_file")
 @open_to(OWN)
+@reads_file(UPLOAD_FIELD)
 def upload_cache_file() -> Response:
     """Take in a sandbox under its name; only the same bytes may be sent again under it."""
     return said(f"{take_file()} is stored")
@@ -77,9 +82,10 @@ def take_file() -> str:
     server = context().settings.server
     # The name is only known when the body has been read: the larger limit comes first.
     request.max_content_length = server.max_sandbox_bytes + FRAMING_BYTES
-    part = request.files.get("file")
+    part = request.files.get(UPLOAD_FIELD)
     if part is None:
-        raise Invalid("the upload", [Fault("file", "missing", "send the file as multipart field `file`")])
+        do = f"send the file as multipart field `{UPLOAD_FIELD}`"
+        raise Invalid("the upload", [Fault(UPLOAD_FIELD, "missing", do)])
     name = _safe_name(part.filename or "")
     size, checksum = measure(part.stream)
     _check_size(name, size, server)
@@ -90,9 +96,9 @@ def take_file() -> str:
 
 @routes.post("/upload_file_recovery_request")
 @open_to(OF_TASK)
-def upload_file_recovery_request() -> Response:
+@reads(Recovery)
+def upload_file_recovery_request(body: Recovery) -> Response:
     """Say which output files of a task are lost. Making them again is refused: submit their inputs as a new task."""
-    body = read_body(Recovery)
     return said(recover(body))
 
 

@@ -12,8 +12,9 @@ from ...core.states import JobState
 from ...sql import job_queries, tasks
 from .. import job_commands, job_comparison, job_handout, task_details
 from ..auth.access import ANYONE, OF_JOB, USER, open_to
-from ..bodies import SEVERAL, Query, WireBody, read_body, read_query
+from ..bodies import AFTER, CHANGES, SEVERAL, WORDS, Query, WireBody
 from ..context import context
+from ..declared import reads
 from ..envelope import said, succeeded
 from ..errors import NotYet
 from ..identity import caller
@@ -33,7 +34,7 @@ def _words(value: object) -> object:
 class Listing(Query):
     task_id: Id | None = None
     status: Annotated[tuple[JobState, ...], BeforeValidator(_words)] = ()
-    after: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    after: Annotated[int, Field(ge=0, le=2**63 - 1, description=AFTER)] = 0
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
@@ -42,7 +43,7 @@ class OneJob(Query):
 
 
 class AskedWhy(OneJob):
-    changes: Annotated[list[str], SEVERAL] = Field([], max_length=100)  # tried on a copy: `memory=2000`
+    changes: Annotated[list[str], WORDS] = Field([], max_length=100, description=CHANGES)
 
 
 class Compared(OneJob):
@@ -68,14 +69,14 @@ class DebugMode(WireBody):
 
 class Command(WireBody):
     job_id: Id
-    command: str = Field(max_length=200)
+    command: str = Field(max_length=200, description="`tail [-n N] FILE`, `ls [-OPTIONS] [PATH]` or `ps [-OPTIONS]`")
 
 
 @routes.get("/list")
 @open_to(USER)
-def list_jobs() -> Response:
+@reads(Listing)
+def list_jobs(asked: Listing) -> Response:
     """Jobs in the order of their ids, a page at a time; those of a task that there is not are an error."""
-    asked = read_query(Listing)
     with context().reading() as tx:
         found = job_queries.list_jobs(tx, asked.task_id, asked.status, after=asked.after, limit=asked.limit)
         if not found and asked.task_id is not None:
@@ -85,11 +86,11 @@ def list_jobs() -> Response:
 
 @routes.get("/why")
 @open_to(OF_JOB)
-def why() -> Response:
+@reads(AskedWhy)
+def why(asked: AskedWhy) -> Response:
     """Why a job is where it is, asked of those who decide: for its owner and whoever stands above owners."""
     from ..why.job import why_job  # brokers and all: loaded when somebody asks
 
-    asked = read_query(AskedWhy)
     plugins, now = context().plugins(), context().now()
     with context().reading() as tx:
         job = job_queries.find_job(tx, asked.job_id)
@@ -99,9 +100,10 @@ def why() -> Response:
 
 @routes.get("/get_detailed_info")
 @open_to(USER)
-def get_detailed_info() -> Response:
+@reads(OneJob)
+def get_detailed_info(asked: OneJob) -> Response:
     """A job with its files and its history, and for its owner the last output that its pilot has shown."""
-    job_id = read_query(OneJob).job_id
+    job_id = asked.job_id
     with context().reading() as tx:
         job = job_queries.find_job(tx, job_id)
         report = job_queries.report_of(tx, job_id)
@@ -155,16 +157,18 @@ def get_definition() -> Response:
 
 @routes.post("/get_description")
 @open_to(USER)
-def get_description() -> Response:
+@reads(SomeJobs)
+def get_description(body: SomeJobs) -> Response:
     """Jobs that are not archived, in the order asked for, null for one that there is not."""
-    return succeeded(descriptions(read_body(SomeJobs).job_ids, with_archive=False))
+    return succeeded(descriptions(body.job_ids, with_archive=False))
 
 
 @routes.post("/get_description_incl_archive")
 @open_to(USER)
-def get_description_incl_archive() -> Response:
+@reads(SomeJobs)
+def get_description_incl_archive(body: SomeJobs) -> Response:
     """The same, with those of the archive."""
-    return succeeded(descriptions(read_body(SomeJobs).job_ids, with_archive=True))
+    return succeeded(descriptions(body.job_ids, with_archive=True))
 
 
 def descriptions(job_ids: list[int], *, with_archive: bool) -> list[dict[str, Any] | None]:
@@ -177,9 +181,10 @@ def descriptions(job_ids: list[int], *, with_archive: bool) -> list[dict[str, An
 
 @routes.get("/get_status")
 @open_to(ANYONE)
-def get_status() -> Response:
+@reads(Asked)
+def get_status(asked: Asked) -> Response:
     """The state of jobs, and the command that waits for their pilots, in the order asked for."""
-    ids = read_query(Asked).job_ids
+    ids = asked.job_ids
     with context().reading() as tx:
         states, orders = job_queries.states_of(tx, ids), job_queries.orders_of(tx, ids)
     unknown = ("not found", 0)
@@ -188,9 +193,10 @@ def get_status() -> Response:
 
 @routes.get("/get_metadata_for_analysis_jobs")
 @open_to(USER)
-def get_metadata_for_analysis_jobs() -> Response:
+@reads(OneTask)
+def get_metadata_for_analysis_jobs(asked: OneTask) -> Response:
     """What the payloads of a task have left as metadata, by job id."""
-    return succeeded(metadata_of(read_query(OneTask).task_id))
+    return succeeded(metadata_of(asked.task_id))
 
 
 def metadata_of(task_id: int) -> dict[str, Any]:
@@ -201,9 +207,10 @@ def metadata_of(task_id: int) -> dict[str, Any]:
 
 @routes.post("/kill")
 @open_to(OF_JOB)
-def kill() -> Response:
+@reads(SomeJobs)
+def kill(body: SomeJobs) -> Response:
     """Kill jobs of the caller; for each whether it could be done."""
-    return succeeded(kill_jobs(read_body(SomeJobs).job_ids))
+    return succeeded(kill_jobs(body.job_ids))
 
 
 def kill_jobs(job_ids: list[int]) -> list[bool]:
@@ -225,9 +232,9 @@ def submit() -> Response:
 
 @routes.post("/set_debug_mode")
 @open_to(OF_JOB)
-def set_debug_mode() -> Response:
+@reads(DebugMode)
+def set_debug_mode(body: DebugMode) -> Response:
     """Have the pilot of a running job report often and show the job's output, or end that."""
-    body = read_body(DebugMode)
     return said(debug(body.job_id, body.mode))
 
 
@@ -240,9 +247,9 @@ def debug(job_id: int, mode: bool) -> str:
 
 @routes.post("/send_command")
 @open_to(OF_JOB)
-def send_command() -> Response:
+@reads(Command)
+def send_command(body: Command) -> Response:
     """Have the pilot of a running job run tail, ls or ps beside it; get_stdout then has what they print."""
-    body = read_body(Command)
     user, now = caller(), context().now()
     with context().writing() as tx:
         return said(job_commands.send(tx, body.job_id, body.command, caller=user, now=now))
@@ -250,9 +257,10 @@ def send_command() -> Response:
 
 @routes.get("/get_stdout")
 @open_to(OF_JOB)
-def get_stdout() -> Response:
+@reads(OneJob)
+def get_stdout(asked: OneJob) -> Response:
     """The last output that the pilot of a job has shown, to the job's owner."""
-    job_id, user = read_query(OneJob).job_id, caller()
+    job_id, user = asked.job_id, caller()
     with context().reading() as tx:
         job = job_queries.find_job(tx, job_id)
         user.must_own(f"job {job_id}", job.user_name, job.vo)

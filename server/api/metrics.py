@@ -12,6 +12,7 @@ from ... import __version__
 from ..auth.access import NOBODY, open_to
 from ..context import context
 from ..database_figures import InDatabase
+from ..declared import answers_with
 from ..figures import BOUNDS, Sums
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ routes = Blueprint("metrics", __name__)
 
 @routes.get("/metrics")
 @open_to(NOBODY)
+@answers_with("text/plain")
 def metrics() -> Response:
     """The figures, in the text format of Prometheus."""
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest

@@ -13,8 +13,9 @@ from pydantic import ConfigDict, Field
 from ...core.errors import BambooError, Fault, Invalid, Stale
 from ...sql import job_queries, workers
 from ..auth.access import FOR_QUEUE, HOLDER, PILOT, open_to
-from ..bodies import SEVERAL, Query, WireBody, check, read_body, read_query
+from ..bodies import SEVERAL, Query, WireBody, check
 from ..context import context, request_id
+from ..declared import reads
 from ..envelope import as_json, succeeded, success
 from ..errors import answer
 from ..identity import caller
@@ -77,9 +78,9 @@ def refusal(error: BambooError) -> dict[str, Any]:
 
 @routes.post("/acquire_jobs")
 @open_to(FOR_QUEUE)
-def acquire_jobs() -> Response:
+@reads(WorkWanted)
+def acquire_jobs(wanted: WorkWanted) -> Response:
     """Hand out jobs; the repetition of a request whose answer was lost gets the same ones."""
-    wanted = read_body(WorkWanted)
     is_repeated = request.headers.get("X-Retry", "0") != "0"
     with_tokens = request.headers.get("X-Attempt-Token", "0") != "0"
     jobs = hand_out(wanted, key=_idempotency_key(), is_repeated=is_repeated, with_tokens=with_tokens)
@@ -90,9 +91,10 @@ def acquire_jobs() -> Response:
 
 @routes.post("/update_job")
 @open_to(HOLDER)
-def update_job() -> Response:
+@reads(PilotReport)
+def update_job(body: PilotReport) -> Response:
     """Take a report on a job, renew its lease, and hand over the command that waits for the pilot."""
-    return as_json(told(take(read_body(PilotReport))))
+    return as_json(told(take(body)))
 
 
 def told(accepted: Accepted) -> dict[str, Any]:
@@ -127,9 +129,9 @@ def take(report: PilotReport, *, by_harvester: bool = False) -> Accepted:
 
 @routes.post("/update_jobs_bulk")
 @open_to(HOLDER)
-def update_jobs_bulk() -> Response:
+@reads(Reports)
+def update_jobs_bulk(body: Reports) -> Response:
     """Take reports on many jobs; each has its own answer, and a refused one stops no other (harvester protocol 5)."""
-    body = read_body(Reports)
     return succeeded([_one_of_many(given) for given in body.job_list])
 
 
@@ -146,9 +148,10 @@ def _one_of_many(given: dict[str, Any]) -> dict[str, Any]:
 
 @routes.get("/get_job_status")
 @open_to(PILOT)
-def get_job_status() -> Response:
+@reads(JobIds)
+def get_job_status(asked: JobIds) -> Response:
     """The state and attempt of jobs; of an unknown one `not found` and 0."""
-    ids = read_query(JobIds).job_ids
+    ids = asked.job_ids
     with context().reading() as tx:
         found = job_queries.states_of(tx, ids)
     rows = [(job_id, *found.get(job_id, ("not found", 0))) for job_id in ids]
@@ -157,9 +160,10 @@ def get_job_status() -> Response:
 
 @routes.post("/update_worker_status")
 @open_to(PILOT)
-def update_worker_status() -> Response:
+@reads(WorkerTold)
+def update_worker_status(body: WorkerTold) -> Response:
     """Note that the pilot of a worker has started or finished."""
-    tell_worker(read_body(WorkerTold))
+    tell_worker(body)
     return succeeded({"StatusCode": 0})
 
 
@@ -174,20 +178,21 @@ def tell_worker(told: WorkerTold) -> None:
 
 @routes.post("/update_worker_node")
 @open_to(PILOT)
-def update_worker_node() -> Response:
+@reads(NodeTold)
+def update_worker_node(told: NodeTold) -> Response:
     """Write what a pilot tells of its machine into the log; nothing here decides by it."""
-    return _tell_node("worker_node")
+    return _tell_node("worker_node", told)
 
 
 @routes.post("/update_worker_node_gpu")
 @open_to(PILOT)
-def update_worker_node_gpu() -> Response:
+@reads(NodeTold)
+def update_worker_node_gpu(told: NodeTold) -> Response:
     """Write what a pilot tells of a graphics processor into the log."""
-    return _tell_node("worker_node_gpu")
+    return _tell_node("worker_node_gpu", told)
 
 
-def _tell_node(event: str) -> Response:
-    told = read_body(NodeTold)
+def _tell_node(event: str, told: NodeTold) -> Response:
     figures = {key[:40]: str(value)[:80] for key, value in list((told.model_extra or {}).items())[:20]}
     what = {"site": told.site, "host_name": told.host_name, "figures": figures}
     log.info("a pilot told of its machine", extra={"event": event, **what})

@@ -10,8 +10,9 @@ from pydantic import Field
 from ...sql import counts, queue_history, queues
 from ...sql.queue_values import Layers
 from ..auth.access import ADMIN, USER, open_to
-from ..bodies import SEVERAL, Body, Query, read_body, read_query
+from ..bodies import CHANGES, WORDS, Body, Query
 from ..context import context
+from ..declared import reads
 from ..envelope import said, succeeded
 from ..identity import caller
 
@@ -25,7 +26,7 @@ class OneQueue(Query):
 
 
 class AskedWhy(OneQueue):
-    changes: Annotated[list[str], SEVERAL] = Field([], max_length=100)  # tried on a copy: `maxrss=4000`
+    changes: Annotated[list[str], WORDS] = Field([], max_length=100, description=CHANGES)
 
 
 class Past(OneQueue):
@@ -34,8 +35,10 @@ class Past(OneQueue):
 
 class Change(Body):
     queue: QueueName
-    attributes: dict[str, Any]
-    unset: list[str] = Field(default_factory=list, max_length=1000)
+    attributes: dict[str, Any] = Field(description="by the keys of queue documents")
+    unset: list[str] = Field(
+        default_factory=list, max_length=1000, description="keys that were set by hand and shall be so no more"
+    )
 
 
 class Removal(Body):
@@ -56,9 +59,10 @@ def list_queues() -> Response:
 
 @routes.get("/get")
 @open_to(USER)
-def get_queue() -> Response:
+@reads(OneQueue)
+def get_queue(asked: OneQueue) -> Response:
     """One queue; `origins` says for each key where its value is from."""
-    name = read_query(OneQueue).queue
+    name = asked.queue
     with context().reading() as tx:
         row = queues.get_queue(tx, name)
         n_jobs = counts.by_queue_now(tx, name)
@@ -69,11 +73,11 @@ def get_queue() -> Response:
 
 @routes.get("/why")
 @open_to(ADMIN)
-def why() -> Response:
+@reads(AskedWhy)
+def why(asked: AskedWhy) -> Response:
     """Why a queue gets the work that it gets, or none: for administrators, as it tells of everybody's tasks."""
     from ..why.queue import why_queue  # brokers and all: loaded when somebody asks
 
-    asked = read_query(AskedWhy)
     plugins, now = context().plugins(), context().now()
     with context().reading() as tx:
         return succeeded(why_queue(tx, plugins, asked.queue, asked.changes, now=now).row())
@@ -81,9 +85,9 @@ def why() -> Response:
 
 @routes.get("/history")
 @open_to(USER)
-def get_history() -> Response:
+@reads(Past)
+def get_history(asked: Past) -> Response:
     """The last changes of a queue, newest first."""
-    asked = read_query(Past)
     with context().reading() as tx:
         found = queue_history.of_queue(tx, asked.queue, limit=asked.limit)
         if not found:  # a queue that was removed has a history still
@@ -94,9 +98,9 @@ def get_history() -> Response:
 
 @routes.post("/set")
 @open_to(ADMIN)
-def set_queue() -> Response:
+@reads(Change)
+def set_queue(body: Change) -> Response:
     """Enter a queue, set some of its attributes by hand, or give back what was set by hand."""
-    body = read_body(Change)
     now, actor = context().now(), caller().user_name
     with context().writing() as tx:
         is_new = queues.set_queue(tx, body.queue, body.attributes, now=now, actor=actor, unset=body.unset)
@@ -108,9 +112,10 @@ def set_queue() -> Response:
 
 @routes.post("/remove")
 @open_to(ADMIN)
-def remove_queue() -> Response:
+@reads(Removal)
+def remove_queue(body: Removal) -> Response:
     """Remove a queue without jobs that no document has."""
-    name = read_body(Removal).queue
+    name = body.queue
     with context().writing() as tx:
         queues.remove_queue(tx, name, now=context().now(), actor=caller().user_name)
     return said(f"queue {name} is removed")

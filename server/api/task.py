@@ -17,12 +17,13 @@ from ...sql import datasets, decisions, event_ranges, job_queries, notifications
 from ...sql import tasks as tasks_sql
 from .. import task_commands, task_details, task_rows
 from ..auth.access import OF_TASK, RETRY, SUBMISSION, USER, open_to
-from ..bodies import SEVERAL, Body, Query, Structure, WireBody, read_body, read_query
+from ..bodies import CHANGES, WORDS, Body, Query, Structure, WireBody
 from ..context import context, request_id
+from ..declared import reads
 from ..envelope import said, succeeded
 from ..errors import answer
 from ..identity import caller
-from ..task_filters import parse_filters
+from ..task_filters import filter_of
 from ..task_rights import must_be_allowed
 from ..task_submission import Entered, Submission, enter
 
@@ -41,8 +42,8 @@ def _moment(text: Any) -> Any:
 
 
 class Submitted(WireBody):
-    task_parameters: Structure
-    parent_tid: TaskId | None = None
+    task_parameters: Structure = Field(description="docs/task_parameters.md has the keys")
+    parent_tid: TaskId | None = Field(None, description="the task that it is a child of")
 
 
 class OneTask(Query):
@@ -50,14 +51,14 @@ class OneTask(Query):
 
 
 class AskedWhy(OneTask):
-    changes: Annotated[list[str], SEVERAL] = Field([], max_length=100)  # tried on a copy: `memory=2000`
+    changes: Annotated[list[str], WORDS] = Field([], max_length=100, description=CHANGES)
 
 
 class Listing(Query):
     n_tasks: Annotated[int, Field(ge=1)] = MAX_LISTED
     since: Annotated[datetime | None, BeforeValidator(_moment)] = None
-    filters: str = Field("", max_length=10_000)
-    before: TaskId | None = None  # only tasks with smaller ids: the next page
+    filters: Structure = Field({}, description="`{name: value}`; `*` and `|` in values")
+    before: TaskId | None = Field(None, description="only tasks with smaller ids: the next page")
 
 
 class Details(OneTask):
@@ -70,14 +71,14 @@ class Descriptions(OneTask):
 
 
 class Datasets(OneTask):
-    dataset_types: Annotated[list[str], SEVERAL] = Field(["input", "pseudo_input"], max_length=20)
+    dataset_types: Annotated[list[str], WORDS] = Field(["input", "pseudo_input"], max_length=20)
 
 
 class Modified(Query):
     since: Annotated[datetime, BeforeValidator(_moment)]
-    dn: str | None = None
-    full: bool = False
-    min_task_id: TaskId | None = None
+    dn: str | None = Field(None, description="a user name; the caller's where it is missing")
+    full: bool = Field(False, description="taken for PanDA's sake: rows are always full")
+    min_task_id: TaskId | None = Field(None, description="only tasks with larger ids")
     prod_source_label: str | None = None
 
 
@@ -86,16 +87,16 @@ class Order(Body):
 
 
 class Finish(Order):
-    soft: bool = False
+    soft: bool = Field(False, description="when the running jobs are over, not at once")
 
 
 class Retry(Order):
-    new_parameters: Structure | None = None
+    new_parameters: Structure | None = Field(None, description="task parameters that shall be other ones")
 
 
 class Reactivate(Order):
-    keep_attempt_nr: bool = False  # accepted for PanDA's sake: attempts are kept where they are
-    trigger_job_generation: bool = False  # the same: jobs are made at once
+    keep_attempt_nr: bool = Field(False, description="taken for PanDA's sake: attempts are kept where they are")
+    trigger_job_generation: bool = Field(False, description="taken for PanDA's sake: jobs are made at once")
 
 
 class IncreaseAttempts(Order):
@@ -104,9 +105,9 @@ class IncreaseAttempts(Order):
 
 @routes.post("/submit")
 @open_to(SUBMISSION)
-def submit() -> Response:
+@reads(Submitted)
+def submit(body: Submitted) -> Response:
     """Enter a task. Sent again with the same Idempotency-Key, it is the same task."""
-    body = read_body(Submitted)
     entered = take_in(body, request.headers.get("Idempotency-Key"))
     return succeeded(entered.jeditaskid, str(entered))
 
@@ -132,9 +133,10 @@ def take_in(body: Submitted, idempotency_key: str | None = None) -> Entered:
 
 @routes.get("/get_detailed_info")
 @open_to(USER)
-def get_detailed_info() -> Response:
+@reads(OneTask)
+def get_detailed_info(asked: OneTask) -> Response:
     """A task with everything that explains its state."""
-    task_id = read_query(OneTask).task_id
+    task_id = asked.task_id
     with context().reading() as tx:
         task = tasks_sql.get_task(tx, task_id)
         is_private = caller().may_own(task.user_name, task.vo)
@@ -171,11 +173,11 @@ def contrasts() -> Response:
 
 @routes.get("/why")
 @open_to(OF_TASK)
-def why() -> Response:
+@reads(AskedWhy)
+def why(asked: AskedWhy) -> Response:
     """Why a task is where it is, asked of those who decide: for its owner and whoever stands above owners."""
     from ..why.task import why_task  # brokers and all: loaded when somebody asks
 
-    asked = read_query(AskedWhy)
     plugins, now = context().plugins(), context().now()
     with context().reading() as tx:
         row = tasks_sql.get_task(tx, asked.task_id)
@@ -185,9 +187,10 @@ def why() -> Response:
 
 @routes.get("/get_parent_detailed_info")
 @open_to(USER)
-def get_parent_detailed_info() -> Response:
+@reads(OneTask)
+def get_parent_detailed_info(asked: OneTask) -> Response:
     """The parent of a task."""
-    task_id = read_query(OneTask).task_id
+    task_id = asked.task_id
     with context().reading() as tx:
         parent = tasks_sql.get_task(tx, task_id).parent_tid
         if parent is None:
@@ -197,9 +200,9 @@ def get_parent_detailed_info() -> Response:
 
 @routes.get("/get_details")
 @open_to(USER)
-def get_details() -> Response:
+@reads(Details)
+def get_details(asked: Details) -> Response:
     """What a task reads and writes, and its jobs."""
-    asked = read_query(Details)
     with context().reading() as tx:
         details = task_details.summary(
             tx, asked.task_id, with_parameters=asked.include_parameters, with_status=asked.include_status
@@ -209,9 +212,9 @@ def get_details() -> Response:
 
 @routes.get("/get_job_descriptions")
 @open_to(USER)
-def get_job_descriptions() -> Response:
+@reads(Descriptions)
+def get_job_descriptions(asked: Descriptions) -> Response:
     """The jobs of a task with all their attributes and files."""
-    asked = read_query(Descriptions)
     with context().reading() as tx:
         tasks_sql.get_task(tx, asked.task_id)
         jobs = job_queries.of_task(
@@ -222,9 +225,9 @@ def get_job_descriptions() -> Response:
 
 @routes.get("/get_datasets_and_files")
 @open_to(USER)
-def get_datasets_and_files() -> Response:
+@reads(Datasets)
+def get_datasets_and_files(asked: Datasets) -> Response:
     """The datasets of a task, of the kinds asked for, each with its files."""
-    asked = read_query(Datasets)
     with context().reading() as tx:
         tasks_sql.get_task(tx, asked.task_id)
         return succeeded(task_details.datasets_and_files(tx, asked.task_id, asked.dataset_types))
@@ -232,9 +235,9 @@ def get_datasets_and_files() -> Response:
 
 @routes.get("/get_tasks_modified_since")
 @open_to(USER)
-def get_tasks_modified_since() -> Response:
+@reads(Modified)
+def get_tasks_modified_since(asked: Modified) -> Response:
     """The caller's tasks that changed since a moment, by their request ids."""
-    asked = read_query(Modified)
     with context().reading() as tx:
         rows = task_details.modified_since(
             tx, asked.since, asked.dn or caller().user_name, asked.prod_source_label, asked.min_task_id
@@ -244,10 +247,10 @@ def get_tasks_modified_since() -> Response:
 
 @routes.get("/get_tasks_detailed_info_since")
 @open_to(USER)
-def get_tasks_detailed_info_since() -> Response:
+@reads(Listing)
+def get_tasks_detailed_info_since(asked: Listing) -> Response:
     """The caller's tasks, or those that the filters name, the newest first."""
-    asked = read_query(Listing)
-    wanted = parse_filters(asked.filters, caller().user_name, since=asked.since, before=asked.before)
+    wanted = filter_of(asked.filters, caller().user_name, since=asked.since, before=asked.before)
     with context().reading() as tx:
         tasks = task_queries.list_tasks(tx, wanted, limit=min(asked.n_tasks, MAX_LISTED))
         return succeeded(task_details.rows(tx, tasks))
@@ -255,25 +258,28 @@ def get_tasks_detailed_info_since() -> Response:
 
 @routes.get("/get_status")
 @open_to(USER)
-def get_status() -> Response:
+@reads(OneTask)
+def get_status(asked: OneTask) -> Response:
     """The state of a task, as a word."""
     with context().reading() as tx:
-        return succeeded(tasks_sql.get_task(tx, read_query(OneTask).task_id).status)
+        return succeeded(tasks_sql.get_task(tx, asked.task_id).status)
 
 
 @routes.get("/get_task_parameters")
 @open_to(USER)
-def get_task_parameters() -> Response:
+@reads(OneTask)
+def get_task_parameters(asked: OneTask) -> Response:
     """The parameters of a task as submitted, with the changes of later retries."""
     with context().reading() as tx:
-        return succeeded(tasks_sql.get_parameters(tx, read_query(OneTask).task_id))
+        return succeeded(tasks_sql.get_parameters(tx, asked.task_id))
 
 
 @routes.get("/get_job_ids")
 @open_to(USER)
-def get_job_ids() -> Response:
+@reads(OneTask)
+def get_job_ids(asked: OneTask) -> Response:
     """The ids of all jobs of a task."""
-    task_id = read_query(OneTask).task_id
+    task_id = asked.task_id
     with context().reading() as tx:
         tasks_sql.get_task(tx, task_id)
         return succeeded(job_queries.ids_of_task(tx, task_id))
@@ -281,17 +287,17 @@ def get_job_ids() -> Response:
 
 @routes.post("/finish")
 @open_to(OF_TASK)
-def finish() -> Response:
+@reads(Finish)
+def finish(body: Finish) -> Response:
     """End a task with what it has: at once, or softly when its running jobs are over."""
-    body = read_body(Finish)
     return _commanded("finish", body.task_id, {"soft": body.soft})
 
 
 @routes.post("/retry")
 @open_to(RETRY)
-def retry() -> Response:
+@reads(Retry)
+def retry(body: Retry) -> Response:
     """Try the unsuccessful inputs again. PanDA's clients read 0 as accepted, and 3 when they sent new parameters."""
-    body = read_body(Retry)
     new = body.new_parameters
     if not new:
         return _commanded("retry", body.task_id, accepted=0)
@@ -300,16 +306,17 @@ def retry() -> Response:
 
 @routes.post("/reactivate")
 @open_to(OF_TASK)
-def reactivate() -> Response:
+@reads(Reactivate)
+def reactivate(body: Reactivate) -> Response:
     """Run a task again that is over: what had failed, and what is new in its input."""
-    return _commanded("reactivate", read_body(Reactivate).task_id, {"failed_too": True})
+    return _commanded("reactivate", body.task_id, {"failed_too": True})
 
 
 @routes.post("/increase_attempts")
 @open_to(OF_TASK)
-def increase_attempts() -> Response:
+@reads(IncreaseAttempts)
+def increase_attempts(body: IncreaseAttempts) -> Response:
     """Let the unfinished inputs of an active task be tried more often."""
-    body = read_body(IncreaseAttempts)
     return _commanded("increase_attempts", body.task_id, {"increase": body.increase})
 
 
@@ -346,11 +353,11 @@ def give(verb: str, task_id: int, parameters: dict[str, Any] | None = None) -> s
 
 
 def _plain_verb(verb: str) -> Callable[[], Response]:
-    def view() -> Response:
-        return _commanded(verb, read_body(Order).task_id)
+    def view(body: Order) -> Response:
+        return _commanded(verb, body.task_id)
 
     view.__doc__ = f"Queue the command: {task_commands.VERBS[verb].effect}."
-    return open_to(OF_TASK)(view)
+    return open_to(OF_TASK)(reads(Order)(view))
 
 
 for _verb in ("kill", "reload_input", "pause", "resume", "avalanche"):

@@ -272,6 +272,8 @@ _PAGES: dict[str, Operation] = {
 
 _PLACES: dict[str, Operation] = {
     **_PAGES,
+    "GET /api/": Operation(),
+    "GET /api/openapi.json": Operation(),
     "GET /auth/<vo>_auth_config.json": Operation(ends_in="BAM-FIND-001"),
     "GET /cache/<name>": Operation(),
     "GET /cache/ddmendpoints.json": Operation(),

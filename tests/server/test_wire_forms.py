@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from flask.testing import FlaskClient
 
-from bamboo.core.errors import BambooError
+from bamboo.core.errors import TooLarge
 from bamboo.server.literals import parse_literal
 
 USER = {"X-Bamboo-User": "alice"}
@@ -81,8 +81,29 @@ def test_objects_as_text(client: FlaskClient, api: Any, world: Any) -> None:
     ],
 )
 def test_literals_are_never_run(text: str) -> None:
-    with pytest.raises(BambooError):
+    with pytest.raises((ValueError, TooLarge)):
         parse_literal(text, 64)
+
+
+def test_a_literal_that_cannot_be_read_is_told_by_its_argument(api: Any) -> None:
+    """Beside all other faults, not alone and under its own text."""
+    told = api.get("job/get_status", job_ids="[open('x')]")
+    assert told["errors"] == [
+        {"where": "job_ids", "what": "neither JSON nor a Python literal", "do": "given: \"[open('x')]\""}
+    ]
+
+
+def test_texts_in_a_list_stay_as_they_are(api: Any, world: Any) -> None:
+    """Found by test_api_fuzz.py: a kind of dataset that begins with a bracket was read as a literal."""
+    task_id = world.task()
+    for kinds in ("(", "[", ["(", "input"], "['input', '(']", "input,pseudo_input"):
+        assert api.get("task/get_datasets_and_files", task_id=task_id, dataset_types=kinds)["success"], kinds
+
+
+def test_filters_that_are_no_object_are_told_as_such(api: Any) -> None:
+    """Found by test_api_fuzz.py: they were a body that is no JSON, though there was no body."""
+    (fault,) = api.get("task/get_tasks_detailed_info_since", filters="running")["errors"]
+    assert fault["where"] == "filters"
 
 
 def test_literals_become_what_json_has() -> None:

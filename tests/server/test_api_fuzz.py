@@ -1,0 +1,101 @@
+"""Requests that are made up from the OpenAPI document: none makes a bug, and every answer is as documented.
+
+Half of them keep to the document, half break it. Some of their arguments are real ones, so that they get past the
+first "not found".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+import sqlalchemy as sa
+from flask import Flask
+from fuzzing import examples
+from hypothesis import given
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from tokens import Issuer
+from werkzeug.test import TestResponse
+
+from bamboo.admin import access_page
+from bamboo.core.clock import ManualClock
+from bamboo.server.openapi import OLD_STYLE
+from bamboo.tests.server.callers import PILOT_HERE, guarded_app, headers_of, owned_objects
+from bamboo.tests.server.conftest import World
+from bamboo.tests.server.operations import REQUESTS, Objects
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+WHO = ("owner", PILOT_HERE, "admin")
+OPERATIONS = [name for name, _ in access_page.operations() if OLD_STYLE not in name]
+#: Of each operation and mode; of those without arguments there is one, or a few.
+EXAMPLES = 18
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """What is found on the way to the database; test_faults.py tries both."""
+    return sqlite_url
+
+
+@pytest.fixture
+def guarded(issuer: Issuer, engine: sa.Engine, clock: ManualClock, tmp_path: Path) -> Flask:
+    return guarded_app(issuer, engine, clock, tmp_path)
+
+
+@pytest.fixture
+def objects(world: World, guarded: Flask, issuer: Issuer) -> Objects:
+    return owned_objects(world, guarded, issuer)
+
+
+def with_real(draw: Any, case: Case[Any], real: Mapping[str, Any], names: Mapping[str, str]) -> Case[Any]:
+    """The case with some of its arguments replaced by those of a request that makes sense."""
+    given = case.body if isinstance(case.body, dict) else case.query
+    if real and isinstance(given, dict):
+        for name in draw(st.sets(st.sampled_from(sorted(real)))):
+            given[name] = real[name]
+    for name in (case.path_parameters or {}) if draw(st.booleans()) else ():
+        case.path_parameters[name] = names[name]
+    return case
+
+
+def is_misread(answer: TestResponse) -> bool:
+    """Whether arguments are refused by the model that the document is made of, to which they keep."""
+    told = answer.get_json(silent=True)
+    return isinstance(told, dict) and str(told.get("message")).startswith("the request: ")
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_no_request_makes_a_bug(name: str, guarded: Flask, issuer: Issuer, objects: Objects) -> None:
+    verb, path = name.replace("<", "{").replace(">", "}").split()
+    operation = schemathesis.openapi.from_wsgi("/api/openapi.json", guarded)[path][verb]
+    real = {} if REQUESTS[name].by_form else REQUESTS[name].fields(objects)
+    names = {"name": objects.sandbox, "queue": objects.queue, "vo": "none"}
+    client = guarded.test_client()
+    headers = [headers_of(issuer, caller) for caller in WHO]
+    has_arguments = bool(operation.body or operation.query)
+
+    def tried(mode: GenerationMode) -> None:
+        @examples(EXAMPLES)
+        @given(case=operation.as_strategy(generation_mode=mode), data=st.data())
+        def hold(case: Case[Any], data: Any) -> None:
+            asked = with_real(data.draw, case, real, names)
+            for known in headers:
+                answer = client.open(**asked.as_transport_kwargs(headers=known), buffered=True)
+                asked.validate_response(answer, checks=CHECKS)
+                assert not (mode is GenerationMode.POSITIVE and is_misread(answer)), (asked, answer.text)
+
+        hold()
+
+    tried(GenerationMode.POSITIVE)
+    if has_arguments:
+        tried(GenerationMode.NEGATIVE)
