@@ -9,7 +9,7 @@ PANDA_CLIENTS := 2.2.0 2.0.1 1.7.6 1.6.18
 PANDA_PILOT := 3.7.0.36
 PANDA_PROGRAMS := $(PANDA_CLIENTS:%=$(VENV)/panda-client-%/.installed) $(VENV)/panda-pilot-$(PANDA_PILOT)/.installed
 
-.PHONY: help demo test chaos panda lint bench bench-quick clean
+.PHONY: help demo test fuzz chaos panda lint bench bench-quick clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -20,6 +20,9 @@ demo: $(VENV)/.installed  ## start everything, run a task over real files (IN=<f
 test: $(VENV)/.test-installed $(PANDA_PROGRAMS)  ## run the whole suite, on SQLite and a real PostgreSQL, pages in Chromium
 	@command -v chromium chromium-browser google-chrome > /dev/null || echo "no Chromium: pages will not be looked at (apt-get install chromium)"
 	$(BIN)/pytest -n 2 --dist worksteal
+
+fuzz: $(VENV)/.test-installed  ## make up TIMES=<n> (5) times as many inputs as the suite, and always other ones
+	BAMBOO_FUZZ=$(or $(TIMES),5) $(BIN)/pytest -n 2 --dist worksteal $(wildcard tests/*/test_*_fuzz.py) tests/server/test_faults.py
 
 chaos: $(VENV)/.test-installed  ## kill a private system 1000 times (KILLS=<n>) on SQLite and PostgreSQL, and at each crash point; write docs/trust_campaign.md
 	$(BIN)/bamboo doctor chaos --kills $(or $(KILLS),1000) --report docs/trust_campaign.md

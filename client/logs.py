@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from .storage import fetch
 PAYLOAD_STREAMS = ("payload.stdout", "payload.stderr")
 #: No member is shown beyond this.
 LONGEST_MEMBER_BYTES = 64 << 20
+#: What reading a broken archive raises.
+BROKEN = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, KeyError)
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,15 @@ def open_log(job: JobInfo) -> Iterator[LogArchive]:
     file = log_file(job)
     with tempfile.TemporaryDirectory(prefix="bamboo-log-") as folder:
         path, _ = fetch(file, Path(folder))
-        try:
-            with tarfile.open(path, "r:*") as archive:
-                yield LogArchive(archive)
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise UnsafeArchive(f"{file.lfn} cannot be read: {error}", hint=f"it came from {file.url}") from error
+        with read_archive(path, file.lfn, hint=f"it came from {file.url}") as log:
+            yield log
+
+
+@contextmanager
+def read_archive(path: Path, name: str, *, hint: str = "") -> Iterator[LogArchive]:
+    """Open a log archive for as long as the context lasts. Raises `UnsafeArchive`, with the hint."""
+    try:
+        with tarfile.open(path, "r:*") as archive:
+            yield LogArchive(archive)
+    except BROKEN as error:
+        raise UnsafeArchive(f"{name} cannot be read: {error}", hint=hint) from error

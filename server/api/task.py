@@ -38,7 +38,10 @@ def _moment(text: Any) -> Any:
     if not isinstance(text, str):
         return text
     moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError("there is no such moment in UTC") from None
 
 
 class Submitted(WireBody):

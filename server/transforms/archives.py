@@ -6,15 +6,32 @@ import shutil
 import tarfile
 import time
 import urllib.parse
+import zlib
 from pathlib import Path, PurePosixPath
-from typing import List, Optional, Sequence, Set
+from typing import Dict, List, Optional, Sequence, Set
 
 from .toolbox import EXIT_BAD_ARGUMENT, TransformError, say
 
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python without it opens no such archive either
+    LZMAError = tarfile.TarError  # type: ignore[misc,assignment]
+
 EXIT_BAD_ARCHIVE = 143
 EXIT_NO_DOWNLOAD = 146
+#: More files and directories than any sandbox or library has.
+MAX_MEMBERS = 100_000
+#: Content that is larger than this may be so many times as large as its archive; sources pack to a fifth or so.
+ALWAYS_TAKEN_BYTES = 1 << 30
+MAX_RATIO = 100
+#: What reading a broken archive raises.
+BROKEN = (tarfile.TarError, zlib.error, LZMAError, EOFError, OSError, ValueError, KeyError)
 DOWNLOAD_TRIES = 3
 DOWNLOAD_PAUSE_SECONDS = float(os.environ.get("BAMBOO_DOWNLOAD_PAUSE_SECONDS", "30"))
+
+
+class Refused(Exception):
+    """An archive that is not unpacked, and why."""
 
 
 def fetch(source_url: str, name: str, target: Path) -> None:
@@ -57,23 +74,47 @@ def _download(url: str, target: Path) -> None:
     partial.replace(target)
 
 
-def unpack(archive: Path, into: Path) -> None:
+def unpack(archive: Path, into: Path, max_members: int = MAX_MEMBERS) -> None:
     """Unpack a tar file into an empty directory, member by member; nothing gets out of it. Raises TransformError.
 
-    All names are checked before anything is written. Files and directories are taken, and links that stay inside.
+    All names and sizes are checked before anything is written. Files and directories are taken, and links that stay
+    inside.
     """
     try:
         with tarfile.open(str(archive)) as tar:
-            members = tar.getmembers()
+            members = _members(tar, max_members, max(ALWAYS_TAKEN_BYTES, MAX_RATIO * archive.stat().st_size))
             links = {os.path.normpath(member.name) for member in members if member.issym()}
             faults = [fault for fault in (_fault_of(member, links) for member in members) if fault]
             if faults:
-                why = "{} is refused: {}".format(archive.name, "; ".join(faults[:10]))
-                raise TransformError(EXIT_BAD_ARCHIVE, why)
+                raise Refused("; ".join(faults[:10]))
             for member in members:
                 _unpack_member(tar, member, into)
-    except (tarfile.TarError, EOFError, OSError, ValueError, KeyError) as error:
+    except Refused as error:
+        raise TransformError(EXIT_BAD_ARCHIVE, f"{archive.name} is refused: {error}") from error
+    except BROKEN as error:
         raise TransformError(EXIT_BAD_ARCHIVE, f"{archive.name} cannot be unpacked: {error}") from error
+
+
+def _members(tar: tarfile.TarFile, max_members: int, max_bytes: int) -> List[tarfile.TarInfo]:
+    """All members of an archive, which is read no further than to the limits. Raises Refused.
+
+    A hard link counts with its file, which is written once more for it.
+    """
+    members: List[tarfile.TarInfo] = []
+    sizes: Dict[str, int] = {}
+    total = 0
+    for member in tar:
+        if member.size < 0:
+            raise tarfile.ReadError(f"{member.name!r} has a negative size")
+        size = sizes.get(os.path.normpath(member.linkname), 0) if member.islnk() else member.size
+        sizes[os.path.normpath(member.name)] = size
+        members.append(member)
+        total += size
+        if len(members) > max_members:
+            raise Refused(f"it has more than {max_members} members")
+        if total > max_bytes:
+            raise Refused(f"it unpacks to more than {max_bytes} bytes, the most for an archive of its size")
+    return members
 
 
 def _fault_of(member: tarfile.TarInfo, links: Set[str]) -> Optional[str]:

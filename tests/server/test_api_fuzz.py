@@ -6,6 +6,7 @@ first "not found".
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 import schemathesis
 import sqlalchemy as sa
 from flask import Flask
-from fuzzing import examples
+from fuzzing import JSON, ODD, examples
 from hypothesis import given
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
@@ -29,16 +30,19 @@ from werkzeug.test import TestResponse
 
 from bamboo.admin import access_page
 from bamboo.core.clock import ManualClock
+from bamboo.server.old_style import METHODS
 from bamboo.server.openapi import OLD_STYLE
 from bamboo.tests.server.callers import PILOT_HERE, guarded_app, headers_of, owned_objects
 from bamboo.tests.server.conftest import World
 from bamboo.tests.server.operations import REQUESTS, Objects
+from bamboo.tests.server.test_faults import OLD_FIELDS
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 WHO = ("owner", PILOT_HERE, "admin")
 OPERATIONS = [name for name, _ in access_page.operations() if OLD_STYLE not in name]
 #: Of each operation and mode; of those without arguments there is one, or a few.
 EXAMPLES = 18
+OLD_STYLE_STATUSES = (200, 400, 403, 404, 409, 413, 422, 501)
 
 
 @pytest.fixture
@@ -99,3 +103,27 @@ def test_no_request_makes_a_bug(name: str, guarded: Flask, issuer: Issuer, objec
     tried(GenerationMode.POSITIVE)
     if has_arguments:
         tried(GenerationMode.NEGATIVE)
+
+
+def test_no_call_of_the_old_style_makes_a_bug(guarded: Flask, issuer: Issuer, objects: Objects) -> None:
+    client, headers = guarded.test_client(), [headers_of(issuer, caller) for caller in WHO]
+
+    @examples(400)
+    @given(
+        method=st.sampled_from(sorted(set(METHODS) - {"putFile"})),
+        odd=st.dictionaries(st.sampled_from(OLD_FIELDS), ODD | JSON.map(json.dumps), max_size=3),
+        without=st.sets(st.sampled_from(OLD_FIELDS), max_size=3),
+        how=st.sampled_from(["query_string", "data", "json"]),
+    )
+    def hold(method: str, odd: dict[str, Any], without: set[str], how: str) -> None:
+        path = f"/server/panda/{method}"
+        real = REQUESTS[f"POST {path}"].fields(objects)
+        fields = {**{key: value for key, value in real.items() if key not in without}, **odd}
+        if how != "json":
+            fields = {key: str(value) for key, value in fields.items()}
+        for known in headers:
+            sent: dict[str, Any] = {how: fields}
+            answer = client.post(path, headers={**known, "Accept": "application/json"}, **sent)
+            assert answer.status_code in OLD_STYLE_STATUSES, (method, fields, answer.text)
+
+    hold()

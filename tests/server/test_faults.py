@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import resource
 from typing import Any
 from urllib.parse import urlencode
@@ -12,8 +11,8 @@ from urllib.parse import urlencode
 import pytest
 import sqlalchemy as sa
 from flask import Flask
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
+from fuzzing import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bamboo.core.clock import ManualClock
@@ -228,12 +227,7 @@ def test_no_json_makes_a_bug(settings: Settings, sqlite_url: str, postgres_url: 
     apps = [create_app(settings, engine, clock) for engine in engines]
     paths = [path for path in routes(apps[0], "POST") if "upload_cache" not in path]
 
-    @hypothesis_settings(
-        max_examples=int(os.environ.get("BAMBOO_TEST_EXAMPLES", "150")),
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        database=None,
-    )
+    @examples(150)
     @given(path=st.sampled_from(paths), body=bodies)
     def holds(path: str, body: Any) -> None:
         for app in apps:
@@ -241,7 +235,7 @@ def test_no_json_makes_a_bug(settings: Settings, sqlite_url: str, postgres_url: 
             assert answer.status_code in (200, 413), (path, body, answer.text)
             assert isinstance(answer.json["success"], bool)
 
-    @hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @examples(60)
     @given(
         path=st.sampled_from([path for path in routes(apps[0], "GET") if path.startswith("/api")]),
         query=st.dictionaries(
@@ -256,7 +250,7 @@ def test_no_json_makes_a_bug(settings: Settings, sqlite_url: str, postgres_url: 
             answer = app.test_client().get(path, query_string=sendable)
             assert answer.status_code in (200, 400, 413), (path, query, answer.text)
 
-    @hypothesis_settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @examples(80)
     @given(
         method=st.sampled_from(sorted(set(METHODS) - {"putFile"})),
         fields=st.dictionaries(st.sampled_from(OLD_FIELDS), likely | values, max_size=6),

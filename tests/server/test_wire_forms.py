@@ -100,6 +100,13 @@ def test_texts_in_a_list_stay_as_they_are(api: Any, world: Any) -> None:
         assert api.get("task/get_datasets_and_files", task_id=task_id, dataset_types=kinds)["success"], kinds
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01"])
+def test_a_moment_that_utc_does_not_have_is_a_fault(moment: str, api: Any) -> None:
+    """Found by test_api_fuzz.py: it was a bug, where the database wanted it in UTC."""
+    (fault,) = api.get("task/get_tasks_modified_since", since=moment)["errors"]
+    assert (fault["where"], fault["what"]) == ("since", "there is no such moment in UTC")
+
+
 def test_filters_that_are_no_object_are_told_as_such(api: Any) -> None:
     """Found by test_api_fuzz.py: they were a body that is no JSON, though there was no body."""
     (fault,) = api.get("task/get_tasks_detailed_info_since", filters="running")["errors"]
