@@ -19,10 +19,13 @@ Model = TypeVar("Model", bound=BaseModel)
 View = TypeVar("View", bound=Callable[..., Any])
 
 
-def reads(model: type[Model]) -> Callable[[Callable[[Model], Response]], Callable[[], Response]]:
+def reads(
+    model: type[Model], *, headers: tuple[str, ...] = ()
+) -> Callable[[Callable[[Model], Response]], Callable[[], Response]]:
     """Declare the arguments of a route, which it gets as one object: of a POST from the body, else from the query.
 
     Nothing of the route runs for a request whose arguments are wrong; that raises `Invalid`, `Unreadable`, `TooLarge`.
+    `headers` are told in the document only: the route looks at them by itself.
     """
 
     def declare(view: Callable[[Model], Response]) -> Callable[[], Response]:
@@ -30,7 +33,7 @@ def reads(model: type[Model]) -> Callable[[Callable[[Model], Response]], Callabl
         def checked() -> Response:
             return view(read_body(model) if request.method == "POST" else read_query(model))
 
-        cast(Any, checked).model = model
+        cast(Any, checked).model, cast(Any, checked).headers = model, headers
         return checked
 
     return declare
@@ -49,6 +52,11 @@ def answers_with(media_type: str) -> Callable[[View], View]:
 def model_of(view: Callable[..., Any]) -> type[BaseModel] | None:
     """The arguments of a route, None if it has none."""
     return cast("type[BaseModel] | None", getattr(view, "model", None))
+
+
+def headers_of(view: Callable[..., Any]) -> tuple[str, ...]:
+    """The headers that a route looks at besides its arguments."""
+    return cast("tuple[str, ...]", getattr(view, "headers", ()))
 
 
 def file_field_of(view: Callable[..., Any]) -> str | None:

@@ -18,7 +18,7 @@ from werkzeug.routing import Rule
 
 from .. import __version__
 from .auth.access import CHECKS, NEEDS, Access, Need, access_of
-from .declared import file_field_of, media_type_of, model_of
+from .declared import file_field_of, headers_of, media_type_of, model_of
 from .entity_tags import is_tagged
 from .envelope import JSON
 from .errors import API
@@ -107,6 +107,16 @@ _RESPONSES: Json = {
 }
 
 
+#: What the headers mean that some routes look at.
+_HEADERS: Json = {
+    "Idempotency-Key": {
+        "description": "sent again with the same key, it is the same request",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    },
+    "X-Retry": {"description": "how often this request was sent before", "schema": {"type": "integer", "minimum": 0}},
+}
+
+
 def document(app: Flask) -> Json:
     """The document about an application, as JSON is written; made once."""
     if "openapi" not in app.extensions:
@@ -162,6 +172,7 @@ def _operation(verb: str, rule: Rule, tag: str, view: Callable[..., Any], schema
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
         for name in sorted(rule.arguments)
     ]
+    parameters += [{"name": name, "in": "header", "required": False, **_HEADERS[name]} for name in headers_of(view)]
     if model is not None:
         schema = _schema(model, schemas)
         if verb == "POST":

@@ -78,7 +78,7 @@ def refusal(error: BambooError) -> dict[str, Any]:
 
 @routes.post("/acquire_jobs")
 @open_to(FOR_QUEUE)
-@reads(WorkWanted)
+@reads(WorkWanted, headers=("Idempotency-Key", "X-Retry"))
 def acquire_jobs(wanted: WorkWanted) -> Response:
     """Hand out jobs; the repetition of a request whose answer was lost gets the same ones."""
     is_repeated = request.headers.get("X-Retry", "0") != "0"

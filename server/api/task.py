@@ -108,7 +108,7 @@ class IncreaseAttempts(Order):
 
 @routes.post("/submit")
 @open_to(SUBMISSION)
-@reads(Submitted)
+@reads(Submitted, headers=("Idempotency-Key",))
 def submit(body: Submitted) -> Response:
     """Enter a task. Sent again with the same Idempotency-Key, it is the same task."""
     entered = take_in(body, request.headers.get("Idempotency-Key"))
