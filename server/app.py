@@ -11,7 +11,7 @@ from flask import Flask, Response, current_app, g, request
 from ..core import logs
 from ..core.clock import Clock
 from ..core.settings import Settings
-from . import entity_tags, errors, identity, old_style, views
+from . import addresses, entity_tags, errors, identity, old_style, views
 from .api import (
     auth,
     creds,
@@ -51,6 +51,7 @@ def create_app(settings: Settings, engine: sa.Engine, clock: Clock) -> Flask:
     """The WSGI application over one database; it opens no connection before the first request."""
     app = Flask(__name__, static_folder=None)
     app.request_class = UploadRequest
+    addresses.install(app)
     app.config["MAX_CONTENT_LENGTH"] = settings.server.max_body_bytes
     app.extensions["bamboo"] = Context(
         settings,

@@ -11,6 +11,7 @@ import math
 import re
 import zlib
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Annotated, Any, NoReturn, TypeVar
 from urllib.parse import parse_qs
 
@@ -151,6 +152,19 @@ def _words(value: Any) -> Any:
     return [value]
 
 
+def moment(value: Any) -> Any:
+    """The moment that a text is, `YYYY-MM-DD` with or without a time of day, in UTC unless it says otherwise."""
+    if not isinstance(value, str):
+        return value
+    found = datetime.fromisoformat(value)
+    try:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError("there is no such moment in UTC") from None
+
+
+#: A moment in UTC.
+Moment = Annotated[datetime, BeforeValidator(moment)]
 #: An object that may come as text.
 Structure = Annotated[dict[str, Any], BeforeValidator(_structure)]
 #: For lists that may come as text, or as one value.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from flask import Response, request
 from pydantic import BaseModel
@@ -16,22 +16,25 @@ from pydantic import BaseModel
 from .bodies import read_body, read_query
 
 Model = TypeVar("Model", bound=BaseModel)
+#: The form of answers of several forms.
+ANYTHING = "*/*"
+Parts = ParamSpec("Parts")
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 def reads(
     model: type[Model], *, headers: tuple[str, ...] = ()
-) -> Callable[[Callable[[Model], Response]], Callable[[], Response]]:
+) -> Callable[[Callable[Concatenate[Model, Parts], Response]], Callable[Parts, Response]]:
     """Declare the arguments of a route, which it gets as one object: of a POST from the body, else from the query.
 
     Nothing of the route runs for a request whose arguments are wrong; that raises `Invalid`, `Unreadable`, `TooLarge`.
-    `headers` are told in the document only: the route looks at them by itself.
+    The parts of its address follow. `headers` are told in the document only: the route looks at them by itself.
     """
 
-    def declare(view: Callable[[Model], Response]) -> Callable[[], Response]:
+    def declare(view: Callable[Concatenate[Model, Parts], Response]) -> Callable[Parts, Response]:
         @functools.wraps(view)
-        def checked() -> Response:
-            return view(read_body(model) if request.method == "POST" else read_query(model))
+        def checked(*args: Parts.args, **parts: Parts.kwargs) -> Response:
+            return view(read_body(model) if request.method == "POST" else read_query(model), *args, **parts)
 
         cast(Any, checked).model, cast(Any, checked).headers = model, headers
         return checked

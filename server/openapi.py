@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document, made of what stands beside the routes: models that check, who may come, and docstrings.
 
-The old style (/server/panda/<method>) is not in it: what it answers, pickles among it, cannot be said in OpenAPI.
+Pages for people are in it too, for the JSON behind them (`?json`). The old style (/server/panda/<method>) is not: what
+it answers, pickles among it, cannot be said in OpenAPI.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from werkzeug.routing import Rule
 
 from .. import __version__
+from .addresses import LARGEST
 from .auth.access import CHECKS, NEEDS, Access, Need, access_of
 from .declared import file_field_of, headers_of, media_type_of, model_of
 from .entity_tags import is_tagged
@@ -25,6 +27,11 @@ from .errors import API
 
 Json = dict[str, Any]
 OLD_STYLE = "/server/panda/"
+#: Pages for people, by their endpoints: HTML, or what is behind them as JSON.
+PAGES = "views."
+HTML = "text/html"
+#: A variable part of an address, with what it has to be.
+_PART = re.compile(r"<(?:(\w+):)?(\w+)>")
 _DESCRIPTION = """\
 A workload management system of PanDA's kind. Routes and shapes are PanDA's where PanDA has them.
 
@@ -35,6 +42,8 @@ The word `None` in a query, and `null` in a body, stand for an argument that is 
 in the place of JSON; lists may be text with commas, and lists and objects JSON text. Moments in answers are
 `{"__datetime__": "2026-01-01T00:00:00+00:00"}`.
 """
+_TEXT: Json = {"type": "string", "minLength": 1}
+_WHOLE: Json = {"type": "integer", "minimum": 0, "maximum": LARGEST}
 _TOKEN = "token"  # noqa: S105 - the name of the scheme
 _FAULT = {
     "type": "object",
@@ -85,7 +94,15 @@ def _no(words: str, schema: Json | None = None) -> Json:
     return {"description": words, "content": _json(schema or _ref("schemas", "Refusal"))}
 
 
+def _on_page(response: Json) -> Json:
+    """The response of a page, which is HTML where nobody asks for JSON."""
+    if "content" not in response:
+        return response
+    return {**response, "content": {**response["content"], HTML: {"schema": {"type": "string"}}}}
+
+
 _RESPONSES: Json = {
+    "302": {"description": "Another page"},
     "304": {"description": "The answer is still that of the `ETag` in `If-None-Match`"},
     "400": _no("The body is no JSON, broken gzip, or has NaN in it"),
     "401": _no("The caller has not shown who they are"),
@@ -126,15 +143,16 @@ def document(app: Flask) -> Json:
 
 
 def documented(app: Flask) -> Iterator[tuple[str, Rule]]:
-    """The operations that are documented, as a verb and a rule."""
-    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
-        if not rule.rule.startswith(OLD_STYLE):
+    """The operations that are documented, as a verb and a rule; with `/` at the end or without is the same one."""
+    rules = {rule.rule: rule for rule in app.url_map.iter_rules() if not rule.rule.startswith(OLD_STYLE)}
+    for path, rule in sorted(rules.items()):
+        if path == "/" or path.rstrip("/") == path or path.rstrip("/") not in rules:
             yield from ((verb, rule) for verb in sorted((rule.methods or set()) & {"GET", "POST"}))
 
 
 def path_of(rule: Rule) -> str:
     """An address as OpenAPI writes it."""
-    return re.sub(r"<(\w+)>", r"{\1}", rule.rule)
+    return _PART.sub(r"{\2}", rule.rule)
 
 
 def _made(app: Flask) -> Json:
@@ -143,9 +161,10 @@ def _made(app: Flask) -> Json:
     schemas = dict(_SCHEMAS)
     for verb, rule in documented(app):
         view, tag = app.view_functions[rule.endpoint], rule.endpoint.partition(".")[0]
-        tags[tag] = _about(sys.modules[view.__module__].__doc__)
+        tags[tag] = _about(sys.modules[app.blueprints[tag].import_name].__doc__)
         paths.setdefault(path_of(rule), {})[verb.lower()] = _operation(verb, rule, tag, view, schemas)
     responses = {f"Status{status}": response for status, response in _RESPONSES.items()}
+    responses |= {f"Page{status}": _on_page(response) for status, response in _RESPONSES.items()}
     token = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "RS256 or ES256"}
     return {
         "openapi": "3.1.0",
@@ -169,8 +188,8 @@ def _operation(verb: str, rule: Rule, tag: str, view: Callable[..., Any], schema
         "responses": _responses(verb, rule, access, view),
     }
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-        for name in sorted(rule.arguments)
+        {"name": name, "in": "path", "required": True, "schema": _WHOLE if kind == "int" else _TEXT}
+        for kind, name in _PART.findall(rule.rule)
     ]
     parameters += [{"name": name, "in": "header", "required": False, **_HEADERS[name]} for name in headers_of(view)]
     if model is not None:
@@ -226,25 +245,32 @@ def _present(schema: Json) -> Json:
 
 
 def _responses(verb: str, rule: Rule, access: Access, view: Callable[..., Any]) -> Json:
-    is_api, media_type = rule.rule.startswith(API), media_type_of(view)
-    shape = {"anyOf": [_ref("schemas", "Success"), _ref("schemas", "Refusal")]} if is_api else {}
-    content = _json(shape) if media_type == JSON else {media_type: {"schema": {"type": "string"}}}
-    known, reads = access.need is not Need.NOBODY, verb == "POST" or model_of(view) is not None
+    is_api, is_page = rule.rule.startswith(API), rule.endpoint.startswith(PAGES)
+    is_closed, reads = access.need is not Need.NOBODY, verb == "POST" or model_of(view) is not None
     statuses = {
+        "302": is_page,
         "304": is_tagged(verb, rule.rule, access),
         "400": verb == "POST",
-        "401": known,
-        "403": known,
-        "404": bool(rule.arguments),
+        "401": is_closed or is_page,  # administrators may close pages
+        "403": is_closed or is_page,
+        "404": bool(rule.arguments) or is_page,
         "408": verb == "POST",
         "413": reads,
         "422": not is_api,
-        "429": known and access.need is not Need.PILOT,
+        "429": is_closed and access.need is not Need.PILOT,
         **dict.fromkeys(("500", "503", "507"), True),
     }
-    refusals = {status: _ref("responses", f"Status{status}") for status, can_be in statuses.items() if can_be}
+    kind = "Page" if is_page else "Status"
+    refusals = {status: _ref("responses", f"{kind}{status}") for status, can_be in statuses.items() if can_be}
     said = "Carried out, or refused: see `success`" if is_api else "What was asked for"
-    return {"200": {"description": said, "content": content}, **refusals}
+    good = {"description": said, "content": _content(is_api, media_type_of(view))}
+    return {"200": _on_page(good) if is_page else good, **refusals}
+
+
+def _content(is_api: bool, media_type: str) -> Json:
+    if is_api:
+        return _json({"anyOf": [_ref("schemas", "Success"), _ref("schemas", "Refusal")]})
+    return _json({}) if media_type == JSON else {media_type: {"schema": {"type": "string"}}}
 
 
 def _identifier(verb: str, rule: Rule) -> str:

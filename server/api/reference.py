@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, render_template
 
+from ..addresses import LARGEST
 from ..auth.access import NOBODY, open_to
 from ..declared import answers_with
 from ..envelope import JSON, as_json
@@ -17,9 +18,6 @@ routes = Blueprint("reference", __name__)
 HTML = "text/html"
 #: The page loads nothing from anywhere and runs nothing.
 CONTENT_SECURITY = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
-
-#: A database can keep no larger number, which needs not be said each time.
-LARGEST = 2**63 - 1
 
 
 @routes.get("/api/openapi.json")

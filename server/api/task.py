@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from flask import Blueprint, Response, request
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from ...core.contrasts import contrasts as find_contrasts
 from ...core.errors import Fault, Invalid, NotAllowed, NotFound
@@ -17,7 +16,7 @@ from ...sql import datasets, decisions, event_ranges, job_queries, notifications
 from ...sql import tasks as tasks_sql
 from .. import task_commands, task_details, task_rows
 from ..auth.access import OF_TASK, RETRY, SUBMISSION, USER, open_to
-from ..bodies import CHANGES, WORDS, Body, Query, Structure, WireBody
+from ..bodies import CHANGES, WORDS, Body, Moment, Query, Structure, WireBody
 from ..context import context, request_id
 from ..declared import reads
 from ..envelope import said, succeeded
@@ -31,17 +30,6 @@ routes = Blueprint("task", __name__)
 
 MAX_LISTED = 1000
 TaskId = Annotated[int, Field(ge=1, le=2**63 - 1)]
-
-
-def _moment(text: Any) -> Any:
-    """`YYYY-MM-DD HH:MM:SS`, in UTC unless it says otherwise."""
-    if not isinstance(text, str):
-        return text
-    moment = datetime.fromisoformat(text)
-    try:
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except OverflowError:
-        raise ValueError("there is no such moment in UTC") from None
 
 
 class Submitted(WireBody):
@@ -59,7 +47,7 @@ class AskedWhy(OneTask):
 
 class Listing(Query):
     n_tasks: Annotated[int, Field(ge=1)] = MAX_LISTED
-    since: Annotated[datetime | None, BeforeValidator(_moment)] = None
+    since: Moment | None = None
     filters: Structure = Field({}, description="`{name: value}`; `*` and `|` in values")
     before: TaskId | None = Field(None, description="only tasks with smaller ids: the next page")
 
@@ -78,7 +66,7 @@ class Datasets(OneTask):
 
 
 class Modified(Query):
-    since: Annotated[datetime, BeforeValidator(_moment)]
+    since: Moment
     dn: str | None = Field(None, description="a user name; the caller's where it is missing")
     full: bool = Field(False, description="taken for PanDA's sake: rows are always full")
     min_task_id: TaskId | None = Field(None, description="only tasks with larger ids")

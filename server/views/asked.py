@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from datetime import datetime, timedelta
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from ...core.errors import Fault, Invalid
 from ...core.states import TaskState
 from ...sql.selection import Selection
-from ..bodies import Query
+from ..bodies import Moment, Query, moment
 from ..task_rows import super_status
 
 #: Facets are of so many of the newest tasks that fit.
@@ -24,15 +24,6 @@ MAX_DISPLAYED = 1000
 _MAX_ID = 2**63 - 1
 
 
-def _moment(value: Any) -> Any:
-    """`YYYY-MM-DD`, or with `Thh:mm` after it, in UTC."""
-    if not isinstance(value, str):
-        return value
-    found = datetime.fromisoformat(value)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-Moment = Annotated[datetime | None, BeforeValidator(_moment)]
 Span = Annotated[float, Field(ge=0, le=100_000)]
 Text = Annotated[str, Field(max_length=1000)]
 
@@ -42,12 +33,12 @@ class Window(Query):
 
     days: Span | None = None
     hours: Span | None = None
-    date_from: Moment = None
-    date_to: Moment = None
+    date_from: Moment | None = None
+    date_to: Moment | None = None
     earlierthan: Span | None = None  # hours
     earlierthandays: Span | None = None
-    endtime_from: Moment = None
-    endtime_to: Moment = None
+    endtime_from: Moment | None = None
+    endtime_to: Moment | None = None
     endtimerange: str | None = Field(None, max_length=100)
     limit: Annotated[int, Field(ge=1)] = 1000
     display_limit: Annotated[int, Field(ge=1, le=MAX_DISPLAYED)] = 100
@@ -77,7 +68,7 @@ class Window(Query):
         if not self.endtimerange:
             return self.endtime_from, self.endtime_to
         try:
-            begin, end = (_moment(word) for word in self.endtimerange.split("|"))
+            begin, end = (moment(word) for word in self.endtimerange.split("|"))
         except ValueError:
             fault = Fault("endtimerange", "no range of two moments", "give YYYY-MM-DDThh:mm|YYYY-MM-DDThh:mm")
             raise Invalid("the request", [fault]) from None

@@ -12,6 +12,7 @@ from flask import Response, request
 
 from ...core.errors import NotFound
 from ..auth.access import NOBODY, open_to
+from ..declared import ANYTHING, answers_with
 from .show import routes
 
 FOLDER = Path(__file__).parent.parent / "static"
@@ -33,6 +34,7 @@ def asset(name: str) -> str:
 
 @routes.get("/static/<path:name>")
 @open_to(NOBODY)
+@answers_with(ANYTHING)
 def static_file(name: str) -> Response:
     """A style or script."""
     if name not in FILES:

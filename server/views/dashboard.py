@@ -12,8 +12,9 @@ from pydantic import Field
 from ...core.states import TASKS
 from ...sql import counts, task_queries
 from ..auth.access import NOBODY, open_to
-from ..bodies import Query, read_query
+from ..bodies import Query
 from ..context import context
+from ..declared import reads
 from . import activity
 from .show import routes, show
 
@@ -24,9 +25,10 @@ class Asked(Query):
 
 @routes.get("/")
 @open_to(NOBODY)
-def dashboard() -> Response:
+@reads(Asked)
+def dashboard(asked: Asked) -> Response:
     """Tasks and jobs by their states, throughput, running slots, and failures by cause."""
-    hours = read_query(Asked).hours
+    hours = asked.hours
     now = context().now()
     since = now - timedelta(hours=hours)
     with context().reading() as tx:

@@ -10,8 +10,9 @@ from pydantic import Field
 from ...core.errors import NotFound
 from ...sql import catalogue, page_queries
 from ..auth.access import NOBODY, open_to
-from ..bodies import Query, read_query
+from ..bodies import Query
 from ..context import context
+from ..declared import reads
 from .show import routes, show
 
 PAGE = 100
@@ -30,9 +31,9 @@ class OneAsked(Query):
 
 @routes.get("/datasets/")
 @open_to(NOBODY)
-def list_of_datasets() -> Response:
+@reads(Asked)
+def list_of_datasets(asked: Asked) -> Response:
     """Datasets of the catalogue by name; `*` in the name stands for anything."""
-    asked = read_query(Asked)
     with context().reading() as tx:
         found = catalogue.list_datasets(tx, pattern=asked.datasetname, after=asked.after, limit=PAGE)
     rows = [row._asdict() for row in found]
@@ -43,9 +44,9 @@ def list_of_datasets() -> Response:
 @routes.get("/dataset")
 @routes.get("/dataset/")
 @open_to(NOBODY)
-def dataset() -> Response:
+@reads(OneAsked)
+def dataset(asked: OneAsked) -> Response:
     """One dataset: its files in the catalogue, and its uses by tasks."""
-    asked = read_query(OneAsked)
     name = asked.datasetname
     with context().reading() as tx:
         uses = [row._asdict() for row in page_queries.task_datasets(tx, name, limit=PAGE)]

@@ -12,8 +12,9 @@ from pydantic import Field
 from ...sql import history
 from ...sql.history import ALL, Of
 from ..auth.access import NOBODY, open_to
-from ..bodies import Query, read_query
+from ..bodies import Query
 from ..context import context
+from ..declared import reads
 from . import activity
 from .chart import over_time
 from .show import routes, show
@@ -32,9 +33,9 @@ class Asked(Query):
 
 @routes.get("/errors/")
 @open_to(NOBODY)
-def failures() -> Response:
+@reads(Asked)
+def failures(asked: Asked) -> Response:
     """Failures by cause, with what each means and who must act."""
-    asked = read_query(Asked)
     now = context().now()
     since = now - timedelta(hours=asked.hours)
     of = Of("queue", asked.queue) if asked.queue else Of("user_name", asked.user) if asked.user else ALL

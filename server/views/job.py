@@ -11,8 +11,9 @@ from ...core.states import JOBS, JobState
 from ...sql import job_queries, page_queries
 from ...sql import tasks as tasks_sql
 from ..auth.access import NOBODY, open_to
-from ..bodies import Query, read_query
+from ..bodies import Query
 from ..context import context
+from ..declared import reads
 from ..task_rows import event_row, file_row, job_errors, job_row, small
 from .show import go_to, routes, show
 from .viewer import viewer
@@ -26,9 +27,10 @@ class Asked(Query):
 @routes.get("/job")
 @routes.get("/job/")
 @open_to(NOBODY)
-def job_by_query() -> Response:
+@reads(Asked)
+def job_by_query(asked: Asked) -> Response:
     """The page of the job that the query names (manual ch. 4.3)."""
-    return go_to(path("job", read_query(Asked).pandaid))
+    return go_to(path("job", asked.pandaid))
 
 
 @routes.get("/job/<int:pandaid>/")

@@ -7,8 +7,8 @@ from flask import Response
 from ...sql import page_queries, selection
 from ...sql.views import all_jobs
 from ..auth.access import NOBODY, open_to
-from ..bodies import read_query
 from ..context import context
+from ..declared import reads
 from ..task_rows import job_errors, job_row, small
 from .asked import JOB_FACETS, MAX_LISTED, JobsAsked
 from .show import routes, show, wants_json
@@ -19,9 +19,9 @@ LOOKED_AT_JOBS = 1000
 
 @routes.get("/jobs/")
 @open_to(NOBODY)
-def list_of_jobs() -> Response:
+@reads(JobsAsked)
+def list_of_jobs(asked: JobsAsked) -> Response:
     """Jobs of the last hours, of a task, or as the parameters say, the newest first."""
-    asked = read_query(JobsAsked)
     wanted = asked.selection(context().now())
     if wants_json():
         with context().reading() as tx:

@@ -10,8 +10,9 @@ from pydantic import Field
 from ...sql import catalogue, page_queries, queues, task_queries
 from ...sql.selection import Selection
 from ..auth.access import NOBODY, open_to
-from ..bodies import Query, read_query
+from ..bodies import Query
 from ..context import context
+from ..declared import reads
 from .show import go_to, routes, show
 from .words import address, path
 
@@ -24,9 +25,10 @@ class Asked(Query):
 
 @routes.get("/search")
 @open_to(NOBODY)
-def search() -> Response:
+@reads(Asked)
+def search(asked: Asked) -> Response:
     """The page of what is meant, or what it may be."""
-    word = read_query(Asked).q.strip()
+    word = asked.q.strip()
     with context().reading() as tx:
         if word.isascii() and word.isdigit() and len(word) < 19:
             if page_queries.has_task(tx, int(word)):

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from ..auth.access import NOBODY, open_to
 from ..auth.session import COOKIE, SESSION_SECONDS
-from ..bodies import Query, read_query
+from ..bodies import Query
 from ..context import context
+from ..declared import reads
 from ..identity import sessions
 from .show import go_to, routes
 
@@ -22,9 +23,9 @@ class Ticket(Query):
 
 @routes.get("/sign_in")
 @open_to(NOBODY)
-def sign_in() -> Response:
+@reads(Ticket)
+def sign_in(asked: Ticket) -> Response:
     """Exchange a ticket for a cookie, and go to a page."""
-    asked = read_query(Ticket)
     cookie = sessions().cookie(asked.ticket, context().now())
     response = go_to(asked.page)
     response.set_cookie(

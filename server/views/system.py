@@ -10,8 +10,9 @@ from pydantic import Field
 from ...sql import audit, page_queries, settings
 from .. import task_rows
 from ..auth.access import NOBODY, open_to
-from ..bodies import Query, read_query
+from ..bodies import Query
 from ..context import context
+from ..declared import reads
 from .show import routes, show
 
 SHOWN = 100
@@ -25,9 +26,9 @@ class Decided(Query):
 
 @routes.get("/decisions/")
 @open_to(NOBODY)
-def list_of_decisions() -> Response:
+@reads(Decided)
+def list_of_decisions(asked: Decided) -> Response:
     """What brokers, throttlers, scouts and others decided last, and why."""
-    asked = read_query(Decided)
     with context().reading() as tx:
         found = page_queries.recent_decisions(tx, actor=asked.actor, queue=asked.queue, limit=asked.limit)
     rows = [{**task_rows.decision_row(row), "jeditaskid": row.jeditaskid} for row in found]

@@ -15,8 +15,9 @@ from ...sql import datasets, decisions, page_queries, task_queries
 from ...sql import tasks as tasks_sql
 from .. import task_commands, task_details, task_rows
 from ..auth.access import NOBODY, open_to
-from ..bodies import Query, read_query
+from ..bodies import Query
 from ..context import context
+from ..declared import reads
 from ..task_rows import small
 from .chart import histogram
 from .show import go_to, routes, show
@@ -34,9 +35,9 @@ class Asked(Query):
 @routes.get("/task")
 @routes.get("/task/")
 @open_to(NOBODY)
-def task_by_query() -> Response:
+@reads(Asked)
+def task_by_query(asked: Asked) -> Response:
     """The page of the task that the query names."""
-    asked = read_query(Asked)
     query = request.query_string.decode("latin-1")
     number = asked.jeditaskid or next((word for word in query.split("&") if word.isdigit()), 0)
     return go_to(path("task", number))

@@ -12,8 +12,8 @@ from ...sql import selection, task_queries
 from ...sql.tables import tasks
 from .. import task_rows
 from ..auth.access import NOBODY, open_to
-from ..bodies import read_query
 from ..context import context
+from ..declared import reads
 from ..task_rows import small
 from .asked import LOOKED_AT, MAX_LISTED, TASK_FACETS, TasksAsked
 from .show import routes, show, wants_json
@@ -24,9 +24,9 @@ FACETS = {name: column for name, column in TASK_FACETS.items() if name != "taskn
 
 @routes.get("/tasks/")
 @open_to(NOBODY)
-def list_of_tasks() -> Response:
+@reads(TasksAsked)
+def list_of_tasks(asked: TasksAsked) -> Response:
     """Tasks of everybody, the newest first, with their inputs in `dsinfo`."""
-    asked = read_query(TasksAsked)
     wanted = asked.selection(context().now())
     if wants_json():
         with context().reading() as tx:

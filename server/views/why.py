@@ -12,24 +12,25 @@ from ...sql import job_queries
 from ...sql import tasks as tasks_sql
 from .. import task_commands
 from ..auth.access import OF_JOB, OF_TASK, open_to
-from ..bodies import SEVERAL, Query, read_query
+from ..bodies import CHANGES, WORDS, Query
 from ..context import context, request_id
+from ..declared import reads
 from ..identity import caller
 from .show import go_to, routes, show
 from .words import path
 
 
 class Asked(Query):
-    changes: Annotated[list[str], SEVERAL] = Field([], max_length=100)
+    changes: Annotated[list[str], WORDS] = Field([], max_length=100, description=CHANGES)
 
 
 @routes.get("/task/<int:task_id>/why/")
 @open_to(OF_TASK)
-def why_of_task(task_id: int) -> Response:
+@reads(Asked)
+def why_of_task(asked: Asked, task_id: int) -> Response:
     """Everybody who decides about a task, in turn."""
     from ..why.task import why_task  # brokers and all: loaded when somebody asks
 
-    asked = read_query(Asked)
     plugins, now = context().plugins(), context().now()
     with context().reading() as tx:
         row = tasks_sql.get_task(tx, task_id)
@@ -40,11 +41,11 @@ def why_of_task(task_id: int) -> Response:
 
 @routes.get("/job/<int:pandaid>/why/")
 @open_to(OF_JOB)
-def why_of_job(pandaid: int) -> Response:
+@reads(Asked)
+def why_of_job(asked: Asked, pandaid: int) -> Response:
     """Everybody who decides about a job, in turn."""
     from ..why.job import why_job  # the same
 
-    asked = read_query(Asked)
     plugins, now = context().plugins(), context().now()
     with context().reading() as tx:
         row = job_queries.find_job(tx, pandaid)

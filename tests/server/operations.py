@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from bamboo.tests.server.conftest import parameters
@@ -306,6 +308,12 @@ def _parts(objects: Objects) -> dict[str, str]:
         "<path:name>": objects.queue,
         "<verb>": "pause",
     }
+
+
+def parts_of(rule: Rule, objects: Objects) -> dict[str, str]:
+    """What stands for the variable parts of an address, by their names."""
+    known = _parts(objects)
+    return {name: known.get(part, "x") for part, name in re.findall(r"(<(?:\w+:)?(\w+)>)", rule.rule)}
 
 
 def send(client: Any, name: str, objects: Objects, headers: Mapping[str, str]) -> TestResponse:

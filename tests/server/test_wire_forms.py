@@ -105,6 +105,8 @@ def test_a_moment_that_utc_does_not_have_is_a_fault(moment: str, api: Any) -> No
     """Found by test_api_fuzz.py: it was a bug, where the database wanted it in UTC."""
     (fault,) = api.get("task/get_tasks_modified_since", since=moment)["errors"]
     assert (fault["where"], fault["what"]) == ("since", "there is no such moment in UTC")
+    page = api.client.get("/tasks/", query_string={"date_from": moment, "json": ""})
+    assert (page.status_code, page.json["errors"][0]["where"]) == (422, "date_from")
 
 
 def test_filters_that_are_no_object_are_told_as_such(api: Any) -> None:
