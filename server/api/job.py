@@ -47,7 +47,7 @@ class AskedWhy(OneJob):
 
 
 class Compared(OneJob):
-    other_id: Id | None = None  # none: a sibling that finished
+    other_id: Id | None = Field(None, description="missing: a sibling that finished")
 
 
 class OneTask(Query):
@@ -122,9 +122,9 @@ def get_detailed_info(asked: OneJob) -> Response:
 
 @routes.get("/compare")
 @open_to(USER)
-def compare() -> Response:
+@reads(Compared)
+def compare(asked: Compared) -> Response:
     """Two jobs side by side; without a second one, a job of the task that finished and is most like the first."""
-    asked = read_query(Compared)
     with context().reading() as tx:
         job = job_queries.find_job(tx, asked.job_id)
         if asked.other_id is None:
@@ -146,9 +146,10 @@ def _stdout_tail(job: Any, report: Any) -> str | None:
 
 @routes.get("/get_definition")
 @open_to(OF_JOB)
-def get_definition() -> Response:
+@reads(OneJob)
+def get_definition(asked: OneJob) -> Response:
     """What the pilot of a job got to run it, without secrets: to run it again elsewhere (`bamboo job reproduce`)."""
-    job_id = read_query(OneJob).job_id
+    job_id = asked.job_id
     with context().reading() as tx:
         job = job_queries.find_job(tx, job_id)
         caller().must_own(f"job {job_id}", job.user_name, job.vo)

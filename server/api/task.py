@@ -146,9 +146,10 @@ def get_detailed_info(asked: OneTask) -> Response:
 
 @routes.get("/contrasts")
 @open_to(USER)
-def contrasts() -> Response:
+@reads(OneTask)
+def contrasts(asked: OneTask) -> Response:
     """What the failed jobs of a task have in common that its finished ones have not."""
-    task_id = read_query(OneTask).task_id
+    task_id = asked.task_id
     with context().reading() as tx:
         tasks_sql.get_task(tx, task_id)
         tallies, whole = contrasts_sql.tallies(tx, task_id)
