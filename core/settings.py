@@ -102,6 +102,7 @@ class ServerSection(Section):
     workers: int = Field(2, ge=1)  #: processes (PanDA: WSGI daemons)
     threads: int = Field(4, ge=1)  #: requests that one process works on at a time
     max_waiting: int = Field(500, ge=1)  #: requests that wait for one of them; more are told to come again
+    max_streams: int = Field(200, ge=0)  #: live views that one process sends at a time; more are told to come again
     requests_per_minute: int = Field(3000, ge=0)  #: of one user to one process; pilots have no limit; 0: nobody has
     lock_seconds: int = Field(20, ge=1)  #: a request that waits for a lock of PostgreSQL's for longer is given up
     public_url: str = ""  #: how pilots reach the server; default: http://host:port

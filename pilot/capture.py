@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -95,19 +95,55 @@ def _losing_text() -> Iterator[None]:
 
 def tail(path: Path, length: int) -> str:
     """Return the last `length` bytes written so far as text; empty when there are none."""
+    return _tail(path, length).decode("utf-8", "replace").replace("\x00", "?")[-length:]
+
+
+def _tail(path: Path, length: int) -> bytes:
     recent, older = _recent(path), _older(path)
     content = b""
     for part in (recent, older if older.exists() else path) if recent.exists() else (path,):
         content = _last_bytes(part, length - len(content)) + content
-    return content.decode("utf-8", "replace").replace("\x00", "?")[-length:]
+    return content
+
+
+def piece(path: Path, begin: int, end: int) -> str:
+    """Return what was written between two places; of a flood that is being cut, as much of its end."""
+    content = _tail(path, end - begin) if _recent(path).exists() else _bytes(path, begin, end - begin)
+    return exact_text(content)
+
+
+def exact_text(content: bytes) -> str:
+    """Bytes as a text that has as many in UTF-8: what is none, and what no database stores, is a `?` for each byte.
+
+    A letter that is not whole yet, at the end, is left out.
+    """
+    text = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(content.replace(b"\0", b"?"))
+    return "".join("?" if "\udc80" <= letter <= "\udcff" else letter for letter in text)
+
+
+def kept_bytes(path: Path) -> tuple[int, int]:
+    """How many bytes of an output are in its files, and how many these lose each time that a flood is cut."""
+    recent = _size(_recent(path))
+    return _size(path) + _size(_older(path)) + recent, TAIL_BYTES if recent else 0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _last_bytes(path: Path, length: int) -> bytes:
+    return _bytes(path, max(0, _size(path) - length), length)
+
+
+def _bytes(path: Path, begin: int, length: int) -> bytes:
     try:
         if not path.is_file():  # the payload may have put anything in its place
             return b""
         with path.open("rb") as source:
-            source.seek(max(0, os.fstat(source.fileno()).st_size - length))
+            source.seek(begin)
             return source.read(length)
     except OSError:  # the keeper moves parts, the payload may take permissions away
         return b""

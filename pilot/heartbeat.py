@@ -15,6 +15,9 @@ from .slot import Slot
 
 log = logging.getLogger(__name__)
 
+#: The time between beats while somebody looks at the job's output, so that a line is seen within 5 s.
+WATCHED_SECONDS = 2.0
+
 
 class Heartbeat(Component):
     """Post a job to begin, the same job again to beat at once, None to end."""
@@ -57,4 +60,5 @@ class Heartbeat(Component):
     def _period(self, job: Job) -> float:
         """Seconds between beats: the option, else the job's word, at most a third of the lease."""
         wanted = self._slot.options.heartbeat_seconds or job.spec.heartbeat_seconds or job.lease.seconds / 3
-        return float(min(wanted, job.lease.seconds / 3))
+        watched = WATCHED_SECONDS if job.is_watched else wanted
+        return float(min(wanted, watched, job.lease.seconds / 3))

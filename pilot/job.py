@@ -13,6 +13,7 @@ from .errors import Cancelled, Code, PilotError
 from .job_spec import JobSpec
 from .lease import Lease
 from .metrics import Peaks
+from .recorder import Recorder
 
 
 class Phase(enum.Enum):
@@ -59,8 +60,13 @@ class Job:
     finished: threading.Event = field(default_factory=threading.Event)  #: handed back to job control
     reporting: threading.Lock = field(default_factory=threading.Lock)  #: one update at a time, the final one last
     reported: bool = False  #: the final update is on its way; no other may follow
+    is_watched: bool = False  #: somebody looks at its output right now
     kill_payload: Callable[[float], None] = lambda grace: None
+    recorder: Recorder = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.recorder = Recorder(self.stdout_path, self.stderr_path)
 
     @property
     def stdout_path(self) -> Path:

@@ -11,7 +11,7 @@ from .component import Component
 from .errors import Code, PilotError
 from .job import Job, Phase
 from .limits import DirectoryLook, IdleWatch, Limits, look_at_directory
-from .metrics import Usage, free_disk_mb, look_at
+from .metrics import Usage, cgroup_memory_limit_mb, free_disk_mb, kernel_oom_kills, look_at
 from .processes import descendants
 from .slot import Slot
 
@@ -31,11 +31,13 @@ class JobMonitor(Component):
         self._payload_since: float | None = None
         self._directory_due_at = 0.0
         self._pss_due_at = 0.0
+        self._oom_kills_before = 0
 
     def handle(self, message: Job | None) -> None:
         now = self._slot.clock()
         if message is None or message is not self._job:
             self._payload_since = None
+            self._oom_kills_before = kernel_oom_kills()
         else:
             if self._payload_since is None or not message.spec.event_service:
                 self._payload_since = now  # the wall time is that of all event ranges
@@ -99,6 +101,12 @@ class JobMonitor(Component):
             job.peaks.memory.note(now, usage.pss_kb)
             self._pss_due_at = now + max(LOOK_SECONDS, DUTY * (time.monotonic() - begun))
         job.cpu_seconds = max(job.cpu_seconds, usage.cpu_seconds)
+        job.recorder.note(time.time(), usage, job.peaks)
+        job.recorder.bound(
+            pilot_limit_kb=int(self._limits.memory_mb * 1024),
+            kernel_limit_kb=cgroup_memory_limit_mb() * 1024,
+            oom_kills=max(0, kernel_oom_kills() - self._oom_kills_before),
+        )
         return usage
 
     def _look_at_files(self, job: Job, now: float) -> DirectoryLook:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
@@ -22,6 +23,7 @@ class Usage:
     vmem_kb: int = 0
     cpu_seconds: float = 0.0
     processes: int = 0
+    tree: list[list[Any]] = field(default_factory=list)  #: a row for each process, as `flight_records.PROCESS` says
 
 
 @dataclass
@@ -88,13 +90,16 @@ def look_at(pids: list[int], peaks: Peaks, with_pss: bool) -> Usage:
     for pid in pids:
         proc = Path(f"/proc/{pid}")
         try:
-            fields = (proc / "stat").read_text().rpartition(")")[2].split()
-            # Counted after the name: 11 utime, 12 stime, 13/14 those of reaped children, 20 vsize, 21 rss.
+            name, _, rest = (proc / "stat").read_text().partition("(")[2].rpartition(")")
+            fields = rest.split()
+            # Counted after the name: 0 state, 1 parent, 11 utime, 12 stime, 13/14 those of reaped children, 20 vsize,
+            # 21 rss.
             usage.cpu_seconds += sum(int(fields[at]) for at in (11, 12, 13, 14)) / _TICKS
             usage.vmem_kb += int(fields[20]) // 1024
             rss_kb = int(fields[21]) * _PAGE_KB
             usage.rss_kb += rss_kb
             usage.processes += 1
+            usage.tree.append([pid, int(fields[1]), name, rss_kb, fields[0]])
             peaks.io_by_pid[pid] = _key_values(proc / "io")
             usage.pss_kb += _key_values(proc / "smaps_rollup").get("Pss", rss_kb) if with_pss else 0
         except (OSError, IndexError, ValueError):  # it ended while we looked

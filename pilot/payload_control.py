@@ -105,7 +105,10 @@ class PayloadControl(Component):
         if not end.reason and end.exit_code - 128 in BATCH_SIGNALS:
             # A batch system that signals the whole slot may end the payload just before we hear of it.
             self._slot.stopping.wait(HEARSAY_SECONDS)
-        return _fault(job, end, kernel_oom_kills() - oom_before)
+        oom_kills = kernel_oom_kills() - oom_before
+        if oom_kills > 0:
+            job.recorder.bound(kernel_limit_kb=cgroup_memory_limit_mb() * 1024, oom_kills=oom_kills)
+        return _fault(job, end, oom_kills)
 
 
 def _fault(job: Job, end: PayloadEnd, oom_kills: int) -> PilotError | None:

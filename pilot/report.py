@@ -71,6 +71,7 @@ class Reporter:
             "start_time": wire_time(job.started_at),
             "cpu_consumption_unit": f"s+{cpu_model()}",
             "stdout": tail(job.stdout_path, STDOUT_CHARACTERS),
+            "record": job.recorder.unsent() or None,
             "cpu_consumption_time": round(job.cpu_seconds),
             "max_rss": job.peaks.rss_kb,
             "max_pss": job.peaks.pss_kb,
@@ -114,6 +115,8 @@ class Reporter:
             raise
         if reply.accepted:
             job.lease.renew(reply.sent_at, reply.lease_seconds)
+            job.recorder.accepted()
+            job.is_watched = is_watched(reply.command)
             self._slot.keeper.set_deadline(job.lease.kill_at)
             log.debug("update accepted", extra={"event": "update", "state": fields["job_status"], **job.label})
         if "softkill" in reply.command and job.spec.event_service and "tobekilled" not in reply.command:
@@ -122,6 +125,11 @@ class Reporter:
         elif "tobekilled" in reply.command or "softkill" in reply.command:
             log.warning("server ends the job", extra={"event": "command", "command": reply.command, **job.label})
             job.interrupt(Code.KILLED_BY_SERVER, "killed on the server's command", self._slot.payload_grace)
+
+
+def is_watched(command: str) -> bool:
+    """Whether the server says that somebody looks at the job's output: PanDA's debug mode."""
+    return "debug" in command and "debugoff" not in command
 
 
 def _job_metrics(job: Job) -> str:

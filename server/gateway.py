@@ -3,7 +3,8 @@
 Handed over at once, eight clients that send half a body, or whose machines vanish in the middle of one, would hold all
 threads for ever. Here a body that stands still is given up, and waits on the event loop until then, where it costs
 a socket. Large bodies wait on disk. Reports go to the fast lane first. When all threads wait for a database that
-says nothing, whoever comes too late is told so at once, and /livez is answered here.
+says nothing, whoever comes too late is told so at once, and /livez is answered here. Live views go on here after
+their route has answered, without its thread.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from .context import REQUEST_ID_HEADER, context_of, request_id_by
 from .envelope import JSON, json_text, refused
 from .errors import no_space, when_again
 from .fast_lane import MAX_BYTES, METHOD, PATH, FastLane, Sent, Stepping
+from .live.streams import WANTED, Streams, Wanted
 from .old_style.replies import ASK_AGAIN
 
 #: A client that sends nothing for so long in the middle of a body is given up.
@@ -67,6 +69,7 @@ class Gateway:
         *,
         threads: int,
         max_waiting: int,
+        max_streams: int,
         max_body_bytes: int,
         max_upload_bytes: int,
         spool_dir: Path,
@@ -81,6 +84,7 @@ class Gateway:
         self._reports = Batches(fast_lane.judge)
         self._steps = Batches(fast_lane.take)
         self._figures = context_of(app).figures
+        self._streams = Streams(context_of(app).engine, most=max_streams)
 
     async def __call__(self, scope: Any, protocol: Any) -> None:
         if scope.path == ALIVE and scope.method == "GET":  # this process runs, whatever its threads wait for
@@ -107,12 +111,15 @@ class Gateway:
             if self._n_taken >= self._most_taken:
                 self._refuse(scope, protocol, Unavailable("the server has too much to do", hint="try again soon"))
                 return
-            loop = asyncio.get_running_loop()
+            loop, environment = asyncio.get_running_loop(), _environment(scope, body, size)
             self._n_taken += 1
             try:
-                answer = await loop.run_in_executor(self._threads, self._run, _environment(scope, body, size))
+                answer = await loop.run_in_executor(self._threads, self._run, environment)
             finally:
                 self._n_taken -= 1
+            if (wanted := environment.get(WANTED)) is not None:
+                await self._stream(scope, protocol, wanted, answer)
+                return
             if answer.more is None:
                 protocol.response_bytes(answer.status, answer.headers, answer.body)
                 return
@@ -120,6 +127,15 @@ class Gateway:
                 transport = protocol.response_stream(answer.status, answer.headers)
                 while chunk := await loop.run_in_executor(self._threads, next, chunks, b""):
                     await transport.send_bytes(chunk)
+
+    async def _stream(self, scope: Any, protocol: Any, wanted: Wanted, answer: Answer) -> None:
+        """Send an answer that goes on as a stream of events."""
+        if not self._streams.has_room:
+            self._refuse(scope, protocol, Unavailable("the server has too many streams", hint="try again soon"))
+            return
+        headers = [(name, value) for name, value in answer.headers if name != "content-length"]
+        transport = protocol.response_stream(answer.status, headers)
+        await self._streams.serve(wanted, answer.body.decode(), protocol, transport)
 
     def _run(self, environment: dict[str, Any]) -> Answer:
         answer = Answer()

@@ -58,7 +58,8 @@ class Heartbeats:
             return None
         columns = {**report.job_columns(), "substatus": report.job_sub_status}
         until = now + timedelta(seconds=lease_seconds)
-        self._add(Heartbeat(report.job_id, report.attempt_nr, until, now, columns, report.report_columns()))
+        records = () if report.record is None else (report.record.told(),)
+        self._add(Heartbeat(report.job_id, report.attempt_nr, until, now, columns, report.report_columns(), records))
         return accepted_by(job, report, left)
 
     def _add(self, beat: Heartbeat) -> None:
@@ -66,7 +67,7 @@ class Heartbeats:
             before = self._heard.get(beat.pandaid)
             if before is not None and before.attempt_nr == beat.attempt_nr:
                 columns, report = {**before.columns, **beat.columns}, {**before.report, **beat.report}
-                beat = replace(beat, columns=columns, report=report)
+                beat = replace(beat, columns=columns, report=report, records=before.records + beat.records)
             self._heard[beat.pandaid] = beat
             at_once = len(self._heard) >= MOST
             if self._timer is None:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from ..core.errors import Stale
 from ..core.job_errors import DIAG_CHARACTERS
 from ..core.states import JOBS, LEASED, JobState
-from ..sql import job_reports, steps
+from ..sql import job_records, job_reports, steps
 from ..sql import jobs as jobs_sql
 from ..sql.steps import Step
 from .pilot_orders import Accepted, accepted_by
@@ -35,8 +35,8 @@ def take_report(
 ) -> Accepted:
     """Let a report on a job, as it was read just now, take effect.
 
-    Without metadata it is one statement, for the job need not be locked: the step is fenced by what was read. Raises
-    `Stale` when the job is not the reporter's any more, or has moved since it was read.
+    Without metadata and record it is one statement, for the job need not be locked: the step is fenced by what was
+    read. Raises `Stale` when the job is not the reporter's any more, or has moved since it was read.
     """
     if job.attempt_nr != report.attempt_nr:
         raise Stale(f"job {job.pandaid} is at attempt {job.attempt_nr}, this is about attempt {report.attempt_nr}")
@@ -47,6 +47,8 @@ def take_report(
     step = step_of(job, report, lease_seconds=lease_seconds, now=now, request_id=request_id)
     if step is None:
         _renew(tx, job, report, now + timedelta(seconds=lease_seconds), now)
+        if report.record is not None:
+            job_records.add(tx, {job.pandaid: [report.record.told()]}, now=now)
     else:
         steps.take(tx, step)
     if report.meta_data and report.job_status in FINAL_REPORTS and len(report.meta_data.encode()) <= METADATA_BYTES:
@@ -69,7 +71,8 @@ def step_of(job: Any, report: PilotReport, *, lease_seconds: int, now: datetime,
         if to is JobState.RUNNING:
             values["started_at"] = _told(report.start_time, now)
     why, actor = f"the pilot reports {report.job_status}", job.pilot_id or "pilot"
-    return Step(jobs_sql.ref(job), to, actor, why, now, request_id, values, told)
+    record = None if report.record is None else report.record.told()
+    return Step(jobs_sql.ref(job), to, actor, why, now, request_id, values, told, record)
 
 
 def _repeated(job: Any, report: PilotReport) -> None:

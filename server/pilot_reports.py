@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field
 
 from ..core.errors import BambooError
 from .bodies import WireBody, parse_json
+from .flight_records import FlightRecord, flight_record
 
 _INT32 = 2**31 - 1
 _INT64 = 2**63 - 1
@@ -133,6 +134,7 @@ class PilotReport(WireBody):
     stdout: Annotated[str | None, _cut(2048)] = None
     job_output_report: Long = None
     meta_data: Long = None
+    record: Annotated[FlightRecord | None, BeforeValidator(flight_record)] = None
 
     def job_columns(self) -> dict[str, Any]:
         """Figures for the job's row, those that were sent."""

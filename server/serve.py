@@ -188,6 +188,7 @@ def load_worker(settings: Settings, parent: int, set_up: Setup | None = None) ->
         FastLane(context_of(app), door_of(app)),
         threads=section.threads,
         max_waiting=section.max_waiting,
+        max_streams=section.max_streams,
         max_body_bytes=section.max_body_bytes,
         max_upload_bytes=section.max_sandbox_bytes + FRAMING_BYTES,
         spool_dir=section.cache_dir,

@@ -20,6 +20,7 @@ from .tables import (
     job_files,
     job_metadata,
     job_params,
+    job_records,
     job_reports,
     jobs,
     sandboxes,
@@ -123,7 +124,7 @@ def forget_detached(tx: sa.Connection, *, limit: int) -> int:
 
 
 #: What else there is of a job, by its id.
-_KEPT_OF_JOBS = (job_files, job_params, job_reports, job_metadata, job_events)
+_KEPT_OF_JOBS = (job_files, job_params, job_reports, job_records, job_metadata, job_events)
 
 
 def _delete(tx: sa.Connection, pandaids: Sequence[int], of: Sequence[sa.Table]) -> None:

@@ -11,13 +11,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.states import JobState
-from . import bulk
+from . import bulk, job_records
+from .job_records import Told
 from .tables import job_reports, jobs
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """What a pilot says of a job that goes on: `columns` of `jobs`, and `report` for its row of `job_reports`."""
+    """What a pilot says of a job that goes on: `columns` of `jobs`, and `report` for its row of `job_reports`.
+
+    `records` add to its flight record; most heartbeats have none.
+    """
 
     pandaid: int
     attempt_nr: int
@@ -25,6 +29,7 @@ class Heartbeat:
     at: datetime
     columns: Mapping[str, Any] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
+    records: tuple[Told, ...] = ()
 
     @property
     def row(self) -> dict[str, Any]:
@@ -44,6 +49,8 @@ def write(tx: sa.Connection, beats: Sequence[Heartbeat]) -> int:
     told = [beat for beat in beats if beat.pandaid in counted and beat.report]
     for rows in bulk.alike({"pandaid": beat.pandaid, **beat.report} for beat in told):
         bulk.upsert(tx, job_reports, "pandaid", rows)
+    if recorded := {beat.pandaid: beat.records for beat in beats if beat.records and beat.pandaid in counted}:
+        job_records.add(tx, recorded, now=max(beat.at for beat in beats))
     return len(counted)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,6 +25,7 @@ from .tables import (
     jobs,
     task_params,
 )
+from .task_queries import steps_after
 from .views import all_jobs
 
 _REPORTED_NAMES = "pandaid jeditaskid attempt_nr status reported_status command_to_pilot pilot_id lease_until queue"
@@ -234,3 +235,8 @@ def events_of(tx: sa.Connection, pandaid: int, *, limit: int = 200) -> list[sa.R
     """What happened to a job, the oldest first; the last `limit` lines."""
     statement = sa.select(job_events).where(job_events.c.pandaid == pandaid)
     return list(reversed(tx.execute(statement.order_by(job_events.c.id.desc()).limit(limit)).all()))
+
+
+def events_after(tx: sa.Connection, places: Mapping[int, int], *, first: int) -> list[sa.Row[Any]]:
+    """What happened to jobs after the steps with these ids, {pandaid: id}; the last `first` steps where it is 0."""
+    return steps_after(tx, job_events, job_events.c.pandaid, places, first)

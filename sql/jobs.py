@@ -329,6 +329,13 @@ def order(tx: sa.Connection, held: Sequence[JobRef], command: str, *, now: datet
     return told
 
 
+def replace_order(tx: sa.Connection, pandaids: Sequence[int], before: Sequence[str | None], order: str) -> int:
+    """Give an order to the pilots that hold jobs, in place of one of those of before; returns to how many."""
+    stands = sa.func.coalesce(jobs.c.command_to_pilot, "").in_([word or "" for word in before])
+    statement = sa.update(jobs).where(bulk.among(tx, jobs.c.pandaid, pandaids), jobs.c.status.in_(LEASED), stands)
+    return tx.execute(statement.values(command_to_pilot=order)).rowcount
+
+
 def open_jobs(tx: sa.Connection, jeditaskid: int) -> int:
     """How many jobs of a task are not over."""
     statement = sa.select(sa.func.count()).where(

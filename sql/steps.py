@@ -13,14 +13,15 @@ from sqlalchemy.dialects import postgresql
 
 from ..core.errors import IllegalTransition, Stale
 from ..core.states import JobState
-from . import bulk
+from . import bulk, job_records
+from .job_records import Told
 from .jobs import JobRef, line_of_step, move_job, of_job, values_of_step
 from .ready import Ready
 from .tables import job_events, job_reports, jobs
 
 
 class Step(NamedTuple):
-    """A step of a job: `values` are columns of `jobs`, `report` of its row of reports."""
+    """A step of a job: `values` are columns of `jobs`, `report` of its row of reports; `record` adds to its record."""
 
     held: JobRef
     to: JobState
@@ -30,12 +31,15 @@ class Step(NamedTuple):
     request_id: str | None
     values: Mapping[str, Any]
     report: Mapping[str, Any]
+    record: Told | None = None
 
 
 def take(tx: sa.Connection, step: Step) -> None:
     """Take a step. Raises `Stale` when somebody else moved the job first, and `IllegalTransition`."""
     how: dict[str, Any] = {name: getattr(step, name) for name in ("actor", "why", "now", "request_id", "report")}
     move_job(tx, step.held, step.to, **how, **step.values)
+    if step.record is not None:
+        job_records.add(tx, {step.held.pandaid: [step.record]}, now=step.now)
 
 
 def take_all(tx: sa.Connection, steps: Sequence[Step]) -> set[int]:
@@ -49,6 +53,8 @@ def take_all(tx: sa.Connection, steps: Sequence[Step]) -> set[int]:
     moved: set[int] = set()
     for rows in bulk.alike(row for step in sorted(steps, key=lambda step: step.held) for row in _rows(step)):
         moved |= {row.pandaid for row in _take_all(frozenset(rows[0])).all(tx, bulk.as_lists(rows))}
+    if told := {step.held.pandaid: [step.record] for step in steps if step.record and step.held.pandaid in moved}:
+        job_records.add(tx, told, now=steps[-1].now)
     return moved
 
 

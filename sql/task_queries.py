@@ -129,6 +129,22 @@ def _error_of(row: sa.Row[Any], source: str) -> tuple[int, str]:
     return code or 0, diag or ""
 
 
+def events_after(tx: sa.Connection, places: Mapping[int, int], *, first: int) -> list[sa.Row[Any]]:
+    """What happened to tasks after the steps with these ids, {jeditaskid: id}; the last `first` steps where it is 0."""
+    return steps_after(tx, task_events, task_events.c.jeditaskid, places, first)
+
+
+def steps_after(
+    tx: sa.Connection, table: sa.Table, subject: sa.Column[int], places: Mapping[int, int], first: int
+) -> list[sa.Row[Any]]:
+    """Steps of objects in a table of them, each after an id: the last `first` ones where it is 0. By id."""
+    known = [sa.and_(subject == key, table.c.id > place) for key, place in places.items() if place]
+    found = list(tx.execute(sa.select(table).where(sa.or_(*known)))) if known else []
+    for key in (key for key, place in places.items() if not place):
+        found += tx.execute(sa.select(table).where(subject == key).order_by(table.c.id.desc()).limit(first))
+    return sorted(found, key=lambda row: row.id)
+
+
 def events_of(tx: sa.Connection, jeditaskid: int, *, limit: int = 20) -> list[sa.Row[Any]]:
     """The last things that happened to a task, the oldest of them first."""
     statement = sa.select(task_events).where(task_events.c.jeditaskid == jeditaskid)

@@ -9,15 +9,17 @@ from pydantic import BeforeValidator, Field
 
 from ...core.errors import BadState
 from ...core.states import JobState
-from ...sql import job_queries, tasks
+from ...sql import job_queries, job_records, tasks
 from .. import job_commands, job_comparison, job_handout, task_details
 from ..auth.access import ANYONE, OF_JOB, USER, open_to
 from ..bodies import AFTER, CHANGES, SEVERAL, WORDS, Query, WireBody
 from ..context import context
-from ..declared import reads
+from ..declared import answers_with, reads
 from ..envelope import said, succeeded
 from ..errors import NotYet
+from ..flight_records import memory_row, record_row
 from ..identity import caller
+from ..live.route import EVENT_STREAM, stream
 from ..task_rows import event_row, file_row, job_errors, job_row
 
 routes = Blueprint("job", __name__)
@@ -108,6 +110,7 @@ def get_detailed_info(asked: OneJob) -> Response:
         job = job_queries.find_job(tx, job_id)
         report = job_queries.report_of(tx, job_id)
         more = {
+            "memory": memory_row(job, job_records.of_job(tx, job_id)),
             "files": [file_row(file) for file in job_queries.files_of(tx, job_id)],
             "errors": job_errors(job),
             "events": [event_row(event) for event in job_queries.events_of(tx, job_id)],
@@ -154,6 +157,18 @@ def get_definition(asked: OneJob) -> Response:
         job = job_queries.find_job(tx, job_id)
         caller().must_own(f"job {job_id}", job.user_name, job.vo)
         return succeeded(job_handout.definition(tx, job))
+
+
+@routes.get("/get_record")
+@open_to(USER)
+@reads(OneJob)
+def get_record(asked: OneJob) -> Response:
+    """The flight record of a job: what it used over time, its processes, and for its owner the end of its output."""
+    job_id = asked.job_id
+    with context().reading() as tx:
+        job = job_queries.find_job(tx, job_id)
+        record = job_records.of_job(tx, job_id)
+    return succeeded(record_row(job, record, is_private=caller().may_own(job.user_name, job.vo)))
 
 
 @routes.post("/get_description")
@@ -269,3 +284,28 @@ def get_stdout(asked: OneJob) -> Response:
     if report is None or not report.stdout_tail:
         raise BadState(f"the pilot of job {job_id} has shown no output", hint="switch its debug mode on, and wait")
     return succeeded({"job_id": job_id, "status": job.status, "stdout": report.stdout_tail})
+
+
+@routes.get("/events")
+@open_to(USER)
+@reads(OneJob)
+@answers_with(EVENT_STREAM)
+def events(asked: OneJob) -> Response:
+    """Live: the steps of a job and its figures, until it is over."""
+    job_id = asked.job_id
+    with context().reading() as tx:
+        job_queries.find_job(tx, job_id)  # raises `NotFound`
+    return stream("job", job_id)
+
+
+@routes.get("/log")
+@open_to(OF_JOB)
+@reads(OneJob)
+@answers_with(EVENT_STREAM)
+def log(asked: OneJob) -> Response:
+    """Live: what a job prints, for its owner; its pilot reports often while somebody reads."""
+    job_id = asked.job_id
+    with context().reading() as tx:
+        job = job_queries.find_job(tx, job_id)
+    caller().must_own(f"job {job_id}", job.user_name, job.vo)
+    return stream("log", job_id)

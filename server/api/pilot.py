@@ -119,7 +119,7 @@ def take(report: PilotReport, *, by_harvester: bool = False) -> Accepted:
         collected = context().heartbeats.take(job, report, lease_seconds=seconds, now=now)
         if collected is not None:
             return collected
-        with suppress(Stale), context().single() as tx:
+        with suppress(Stale), context().single() if report.record is None else context().writing() as tx:
             return take_report(tx, job, report, **how)
     with context().writing() as tx:  # refused, or somebody was quicker: what counts is seen under a lock
         job = job_queries.lock_for_report(tx, report.job_id)

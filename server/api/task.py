@@ -18,10 +18,11 @@ from .. import task_commands, task_details, task_rows
 from ..auth.access import OF_TASK, RETRY, SUBMISSION, USER, open_to
 from ..bodies import CHANGES, WORDS, Body, Moment, Query, Structure, WireBody
 from ..context import context, request_id
-from ..declared import reads
+from ..declared import answers_with, reads
 from ..envelope import said, succeeded
 from ..errors import answer
 from ..identity import caller
+from ..live.route import EVENT_STREAM, stream
 from ..task_filters import filter_of
 from ..task_rights import must_be_allowed
 from ..task_submission import Entered, Submission, enter
@@ -161,6 +162,17 @@ def contrasts(asked: OneTask) -> Response:
             "contrasts": [task_rows.contrast_row(contrast) for contrast in found],
         }
     )
+
+
+@routes.get("/events")
+@open_to(USER)
+@reads(OneTask)
+@answers_with(EVENT_STREAM)
+def events(asked: OneTask) -> Response:
+    """Live: the steps of a task, its inputs and jobs by state, until it is over."""
+    with context().reading() as tx:
+        tasks_sql.get_task(tx, asked.task_id)  # raises `NotFound`
+    return stream("task", asked.task_id)
 
 
 @routes.get("/why")

@@ -26,6 +26,7 @@ from .jobs import (
     job_files,
     job_metadata,
     job_params,
+    job_records,
     job_reports,
     jobs,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "job_files",
     "job_metadata",
     "job_params",
+    "job_records",
     "job_reports",
     "job_samples",
     "jobs",

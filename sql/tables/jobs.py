@@ -166,8 +166,26 @@ job_reports = sa.Table(
     word("job_metrics", 500),
     word("pilot_timing", 100),
     sa.Column("pilot_log", LongText),
-    sa.Column("stdout_tail", LongText),  # the flight recorder: the last output the pilot has shown
+    sa.Column("stdout_tail", LongText),  # the last output the pilot has shown
     postgresql_with=updated_often(fillfactor=80),  # heartbeats bring new ends of outputs
+)
+
+#: What pilots note while a job runs (`core/flight_records.py`).
+job_records = sa.Table(
+    "job_records",
+    metadata,
+    sa.Column("pandaid", Id, primary_key=True, autoincrement=False),
+    sa.Column("samples", Json),  # rows of numbers
+    sa.Column("tree", Json),  # the processes at the last look
+    sa.Column("stdout", LongText),  # the end of it, up to `stdout_end` bytes after its beginning
+    sa.Column("stdout_end", sa.BigInteger),
+    sa.Column("stderr", LongText),
+    sa.Column("stderr_end", sa.BigInteger),
+    sa.Column("pilot_limit_kb", sa.BigInteger),  # memory with which the pilot ends it; 0: none
+    sa.Column("kernel_limit_kb", sa.BigInteger),  # memory with which the kernel ends it; 0: the machine's
+    sa.Column("oom_kills", sa.Integer),  # processes that the kernel has ended for lack of memory
+    moment("updated_at", nullable=False),
+    postgresql_with=updated_often(fillfactor=80),
 )
 
 job_metadata = sa.Table(

@@ -1,0 +1,32 @@
+"""The answer of a route that is a stream: what there is to tell now, with the wish to go on."""
+
+from __future__ import annotations
+
+from flask import Response, request
+
+from ..context import context
+from .events import BEGINNING, Seen, text_of
+from .feeds import feeds
+from .streams import WANTED, Wanted
+
+EVENT_STREAM = "text/event-stream"
+#: Proxies and browsers must hand on each event as it comes.
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+def stream(kind: str, object_id: int) -> Response:
+    """Events of an object, which must be there, from where the reader was (`Last-Event-ID`).
+
+    A reader who was told of the end before gets 204, at which browsers come no more. Where no gateway takes the stream
+    over, the answer ends here, and readers come again for more.
+    """
+    seen = Seen.parse(request.headers.get("Last-Event-ID") or request.args.get("last_event_id", ""))
+    if seen.over:
+        return Response(status=204)
+    feed = feeds()[kind]
+    with context().reading() as tx:
+        events = feed.news(feed.look(tx, {object_id: seen})[object_id], seen)
+    last = events[-1].seen if events else seen
+    if not last.over:
+        request.environ[WANTED] = Wanted(kind, object_id, last)
+    return Response(BEGINNING + text_of(events), mimetype=EVENT_STREAM, headers=_HEADERS)

@@ -1,0 +1,157 @@
+"""The streams of one process, on the event loop of the gateway, and the one poller that reads for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from ...sql.changes import ChangeWatch
+from ...sql.engine import reading
+from .events import END, STILL_HERE, Event, Seen, text_of
+from .feeds import Feed, Output, feeds
+from .watching import Watching
+
+log = logging.getLogger(__name__)
+
+#: How often the database is asked, for all streams together.
+POLL_SECONDS = 1.0
+#: While nothing is written to the database, it is asked this often.
+IDLE_SECONDS = 5.0
+#: A stream on which nothing happens says so this often.
+QUIET_SECONDS = 15.0
+#: How long a stream lives before its reader has to come again: what the reader may do is asked anew then.
+LIFE_SECONDS = 300.0
+#: The key in a request's WSGI environment by which a route asks for its answer to become a stream.
+WANTED = "bamboo.stream"
+LOG = "log"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A stream that a route asks for: of an object of a kind, from a place on."""
+
+    kind: str
+    object_id: int
+    seen: Seen
+
+
+@dataclass(eq=False)
+class Stream:
+    """An open stream: where its reader is, and what is still to be sent; `None` ends it."""
+
+    kind: str
+    object_id: int
+    seen: Seen
+    waiting: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)
+
+
+class Streams:
+    """Sends what is new to `most` readers at a time. Used on one event loop."""
+
+    def __init__(self, engine: sa.Engine, *, most: int) -> None:
+        self._engine = engine
+        self._most = most
+        self._open: set[Stream] = set()
+        self._feeds: Mapping[str, Feed] = feeds()
+        self._watching = Watching(engine)
+        self._changes = ChangeWatch(engine)
+        self._looked_for: set[Stream] = set()  #: at the last look
+        self._looked_at = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="streams")
+        self._poller: asyncio.Task[None] | None = None
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._open) < self._most
+
+    async def serve(self, wanted: Wanted, beginning: str, protocol: Any, transport: Any) -> None:
+        """Send what there is, and then what is new until the object, the reader or the stream's time is over."""
+        stream = Stream(wanted.kind, wanted.object_id, wanted.seen)
+        self._open.add(stream)
+        if self._poller is None:
+            self._poller = asyncio.create_task(self._poll())
+        gone = asyncio.ensure_future(protocol.client_disconnect())
+        try:
+            await transport.send_str(beginning)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LIFE_SECONDS):
+                    while (text := await _next(stream, gone)) is not None:
+                        await transport.send_str(text)
+        finally:
+            self._open.discard(stream)
+            gone.cancel()
+
+    async def _poll(self) -> None:
+        """Read for all streams until none is left."""
+        loop = asyncio.get_running_loop()
+        try:
+            streams = [*self._open]
+            while streams or self._open:
+                await asyncio.sleep(POLL_SECONDS)
+                streams = [*self._open]  # none, at last: then pilots hear that nobody reads any more
+                try:
+                    news = await loop.run_in_executor(self._thread, self._look, streams)
+                except sa.exc.SQLAlchemyError as error:  # the database is away: readers wait
+                    log.warning("streams stand still", extra={"event": "streams_stand_still", "why": str(error)[:300]})
+                    continue
+                for stream, events in news:
+                    _send(stream, events)
+        finally:
+            self._poller = None
+
+    def _look(self, streams: Sequence[Stream]) -> list[tuple[Stream, list[Event]]]:
+        """What is new for each stream: for each kind, one look at all objects of it."""
+        is_late = time.monotonic() - self._looked_at >= IDLE_SECONDS
+        if self._changes.unchanged() and self._looked_for == set(streams) and not is_late:
+            return []
+        self._looked_for = set()
+        wanted: dict[str, dict[int, Seen]] = defaultdict(dict)
+        for stream in streams:
+            of_kind = wanted[stream.kind]
+            of_kind[stream.object_id] = _least(of_kind.get(stream.object_id, stream.seen), stream.seen)
+        with reading(self._engine) as tx:
+            found = {kind: self._feeds[kind].look(tx, seen) for kind, seen in wanted.items()}
+        read: Mapping[int, Output] = found.get(LOG, {})
+        self._watching.keep(read)
+        told = []
+        for stream in streams:
+            there_is = found[stream.kind].get(stream.object_id)
+            told.append((stream, self._feeds[stream.kind].news(there_is, stream.seen) if there_is else []))
+        self._looked_for, self._looked_at = set(streams), time.monotonic()
+        return told
+
+
+def _send(stream: Stream, events: Sequence[Event]) -> None:
+    if not events:
+        return
+    stream.seen = events[-1].seen
+    stream.waiting.put_nowait(text_of(events))
+    if events[-1].name == END:
+        stream.waiting.put_nowait(None)
+
+
+def _least(one: Seen, other: Seen) -> Seen:
+    """The place from which both can go on: marks of logs are places too, and those of states do not matter here."""
+    return Seen(min(one.upto, other.upto), f"{min(int(one.mark, 16), int(other.mark, 16)):x}")
+
+
+async def _next(stream: Stream, gone: asyncio.Future[Any]) -> str | None:
+    """What is to be sent next; None when the stream is over or its reader has gone."""
+    getting = asyncio.ensure_future(stream.waiting.get())
+    try:
+        await asyncio.wait({getting, gone}, timeout=QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not getting.done():
+            getting.cancel()
+    if getting.done() and not getting.cancelled():
+        return getting.result()
+    return None if gone.done() else STILL_HERE
