@@ -15,6 +15,7 @@ from .catalogue import BATCH, NewFile
 from .errors import BadReply
 from .evidence import Comparison, ContrastInfo
 from .identity import Identity, server_url
+from .live import LiveEvent, follow
 from .logins import kept_login
 from .model import (
     TAKEN_UP_AGAIN,
@@ -182,6 +183,24 @@ class Client:
     def definition(self, job_id: int) -> dict[str, Any]:
         """What the pilot of a job of yours got to run it (docs/api.md), without secrets. Raises `Refused`."""
         return dict(self.transport.get("job/get_definition", job_id=job_id) or {})
+
+    # live
+
+    def task_events(self, task_id: int) -> Iterator[LiveEvent]:
+        """What happens to a task, as it happens, until it is over: `step`, `state`, `end`. Raises `Refused`."""
+        return follow(self.transport, "task/events", task_id=task_id)
+
+    def job_events(self, job_id: int) -> Iterator[LiveEvent]:
+        """What happens to a job, as it happens, until it is over: `step`, `state`, `end`. Raises `Refused`."""
+        return follow(self.transport, "job/events", job_id=job_id)
+
+    def job_output(self, job_id: int) -> Iterator[LiveEvent]:
+        """What a job prints, as it prints it, until its end: `stdout`, `stderr`, `end`. Raises `Refused`."""
+        return follow(self.transport, "job/log", job_id=job_id)
+
+    def overview(self) -> dict[str, Any]:
+        """The whole system at one moment (docs/api.md has the keys)."""
+        return dict(self.transport.get("system/get_overview") or {})
 
     # why
 

@@ -10,6 +10,7 @@ from .errors import Refused
 from .evidence import ContrastInfo
 from .model import FileInfo, JobInfo, TaskInfo
 from .polling import Poller
+from .rows import read
 
 if TYPE_CHECKING:
     from .api import Client
@@ -85,6 +86,20 @@ class Task:
         from .report import task_report
 
         return task_report(self._client, self.task_id)
+
+    def follow(self, on_progress: Callable[[TaskInfo], object]) -> TaskInfo:
+        """Wait until the task is over; `on_progress` hears of each change as it happens."""
+        try:
+            while not self.refresh().is_over:  # the end of a stream is no end when a command came in meanwhile
+                for event in self._client.task_events(self.task_id):
+                    if event.name == "state":
+                        on_progress(read(TaskInfo, event.data))
+        except Refused as refusal:
+            if refusal.status != HTTPStatus.NOT_FOUND:
+                raise
+            return self.wait(on_progress=on_progress)  # an older server has no streams
+        on_progress(self.info)
+        return self.info
 
     def kill(self) -> str:
         """End the task and its jobs now. Returns what the server says, as the other commands do."""

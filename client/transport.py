@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ TIMEOUT_SECONDS = (5.0, 60.0)
 #: The longest pause before a repeat, also when the server asks for more.
 LONGEST_PAUSE_SECONDS = 10
 AWAY = frozenset({429, 502, 503, 504, 507})
+BROKEN_OFF = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 TRY_AGAIN = "the server is busy or restarting; try again in a while"
 STATUS_CODES = {
     401: "BAM-AUTH-001",
@@ -122,18 +124,35 @@ class Transport:
             part = {"file": (file.name, stream, "application/octet-stream")}
             return self._call(self._once, "POST", path, files=part)
 
+    def lines(self, path: str, headers: Mapping[str, str], **query: object) -> Iterator[str]:
+        """The lines of a stream of events as they come, until the server closes it; none when it is over."""
+        response = self._ask(self._repeating, "GET", path, params=query, headers=dict(headers), stream=True)
+        with response:
+            if response.status_code == HTTPStatus.NO_CONTENT:
+                return
+            if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
+                read_reply(response, self.url)
+                raise foreign_reply(response, self.url)
+            try:
+                for line in response.iter_lines(chunk_size=None):
+                    yield line.decode()
+            except BROKEN_OFF as error:
+                raise ServerUnreachable(f"{self.url} broke off: {root_cause(error)}", hint=TRY_AGAIN) from error
+
     def _call(self, session: requests.Session, method: str, path: str, **request: Any) -> Reply:
+        return read_reply(self._ask(session, method, path, **request), self.url)
+
+    def _ask(self, session: requests.Session, method: str, path: str, **request: Any) -> requests.Response:
         request |= {"auth": Headers(self.identity.headers), "timeout": TIMEOUT_SECONDS, "allow_redirects": False}
         try:
-            response = session.request(method, f"{self.url}/api/v1/{path}", **request)
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+            return session.request(method, f"{self.url}/api/v1/{path}", **request)
+        except BROKEN_OFF as error:
             raise ServerUnreachable(
                 f"no answer from {self.url}: {root_cause(error)}",
                 hint="check --url or BAMBOO_URL, and that the server is up",
             ) from error
         except requests.RequestException as error:
             raise BadReply(f"{self.url} could not be asked: {root_cause(error)}") from error
-        return read_reply(response, self.url)
 
 
 def root_cause(error: BaseException) -> str:

@@ -10,6 +10,7 @@ their route has answered, without its thread.
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -44,6 +45,8 @@ UPLOAD_SUFFIXES = ("/upload_cache_file", "/putFile")
 ALIVE = "/livez"
 #: Whose pilots end with their slots when they get an HTTP error (pilot protocol 5).
 GET_JOB = "/server/panda/getJob"
+#: Comes before the signal that ends a process: whoever reads a stream goes to another one.
+END_STREAMS = signal.SIGUSR1
 
 _REQUEST_ID = REQUEST_ID_HEADER.lower()
 Headers = list[tuple[str, str]]
@@ -85,6 +88,9 @@ class Gateway:
         self._steps = Batches(fast_lane.take)
         self._figures = context_of(app).figures
         self._streams = Streams(context_of(app).engine, most=max_streams)
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.add_signal_handler(END_STREAMS, self._streams.close)
 
     async def __call__(self, scope: Any, protocol: Any) -> None:
         if scope.path == ALIVE and scope.method == "GET":  # this process runs, whatever its threads wait for

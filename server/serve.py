@@ -18,6 +18,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ from .auth.door import Door
 from .context import context_of
 from .fast_lane import FastLane
 from .figures import folder_of, forget
-from .gateway import Gateway
+from .gateway import END_STREAMS, Gateway
 from .identity import door_of
 from .secret_box import SecretBox
 
@@ -117,7 +118,9 @@ def _granian(settings: Settings) -> MPServer:
         def _spawn_worker(self, idx: int, target: Any, callback_loader: Any) -> Any:  # type: ignore[override]
             if self._lasting:
                 self._shd = self._lasting[idx]  # type: ignore[assignment]
-            return super()._spawn_worker(idx, target, callback_loader)
+            worker = super()._spawn_worker(idx, target, callback_loader)
+            worker.terminate = partial(_end, worker)  # type: ignore[method-assign]
+            return worker
 
     section = settings.server
     return Lasting(
@@ -133,6 +136,14 @@ def _granian(settings: Settings) -> MPServer:
         respawn_interval=RESPAWN_SECONDS,
         workers_kill_timeout=STOP_SECONDS,
     )
+
+
+def _end(worker: Any) -> None:
+    """Ask a worker to end, and to close its streams, which it would wait for."""
+    worker.interrupt_by_parent = True
+    with suppress(OSError):  # it has ended already
+        os.kill(worker.inner.pid, END_STREAMS)
+    worker.inner.terminate()
 
 
 def _reload(read_again: Callable[[], Settings] | None) -> None:

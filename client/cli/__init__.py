@@ -7,6 +7,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "job": ("bamboo.client.cli.job:job", "See the jobs of a task and their logs."),
     "dataset": ("bamboo.client.cli.dataset:dataset", "Make datasets of files, see them, fetch them."),
     "queue": ("bamboo.client.cli.queue:queue", "See and change the queues that pilots work for."),
+    "top": ("bamboo.client.cli.top:top", "The whole system at a glance, over and over."),
     "why": ("bamboo.client.cli.why:why", "Why a task, a job or a queue is where it is, and what would help."),
     "login": ("bamboo.client.cli.login:login", "Log in with your organisation's provider of identities."),
     "logout": ("bamboo.client.cli.login:logout", "Forget a login."),

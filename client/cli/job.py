@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from copy import copy
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +12,7 @@ from ...core.states import JOBS, JobState
 from ..text import bytes_text, count_text, printable
 from .lazy import LazyGroup
 from .options import connected, formatted, ids_argument, listed, status_option, watch_option
-from .output import Column, Output, first, heading, table
+from .output import Column, Output, first, heading, note, table
 from .task_show import STEPS, print_line
 from .watching import repeat
 
@@ -93,11 +95,53 @@ def show(client: Client, out: Output, ids: list[int], watch_seconds: float | Non
 @click.option("--file", "names", multiple=True, metavar="NAME", help="Print this member of the log archive.")
 @click.option("--list", "listing", is_flag=True, help="List the members of the log archive.")
 @click.option("--tail", type=click.IntRange(min=1), metavar="LINES", help="Print only the last lines.")
+@click.option("--follow", "-f", is_flag=True, help="Print what it prints while it runs, until its end.")
 @formatted
 @connected
-def log(client: Client, out: Output, job_id: int, names: tuple[str, ...], listing: bool, tail: int | None) -> None:
+def log(
+    client: Client,
+    out: Output,
+    job_id: int,
+    names: tuple[str, ...],
+    listing: bool,
+    tail: int | None,
+    follow: bool,
+) -> None:
     """Print what the payload of a job printed, or other files of its log archive."""
-    print_log_of(client.job(job_id), out, names, listing, tail)
+    if follow and (names or listing or tail):
+        raise click.UsageError("--follow goes with neither --file nor --list nor --tail")
+    if not follow or not follow_output(client, job_id, out):
+        print_log_of(client.job(job_id), out, names, listing, tail)
+
+
+logs = copy(log)
+logs.name = "logs"
+job.add_command(logs)
+
+
+def follow_output(client: Client, job_id: int, out: Output) -> bool:
+    """Print the output of a job as it comes, each stream to its own; whether there was any."""
+    from ..live import END
+
+    has_any = False
+    for event in client.job_output(job_id):
+        if event.name == END:
+            note(f"job {job_id} {event.data.get('status', '')}")
+            break
+        has_any = True
+        if missing := event.data.get("missing"):
+            note(f"[{missing} bytes of {event.name} are not known any more]")
+        if out.as_json:
+            out.json({"stream": event.name, "text": event.data["text"]})
+        else:
+            print_piece(str(event.data["text"]), is_error=event.name == "stderr")
+    return has_any
+
+
+def print_piece(text: str, *, is_error: bool) -> None:
+    """A piece of an output, which need not be a whole line; on a terminal without what that would obey."""
+    sink = sys.stderr if is_error else sys.stdout
+    click.echo(printable(text, lines=True) if sink.isatty() else text, nl=False, err=is_error)
 
 
 def print_log_of(found: JobInfo, out: Output, names: tuple[str, ...], listing: bool, tail: int | None) -> None:

@@ -73,6 +73,12 @@ class Streams:
     def has_room(self) -> bool:
         return len(self._open) < self._most
 
+    def close(self) -> None:
+        """End all streams and open no more."""
+        self._most = 0
+        for stream in self._open:
+            stream.waiting.put_nowait(None)
+
     async def serve(self, wanted: Wanted, beginning: str, protocol: Any, transport: Any) -> None:
         """Send what there is, and then what is new until the object, the reader or the stream's time is over."""
         stream = Stream(wanted.kind, wanted.object_id, wanted.seen)

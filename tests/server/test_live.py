@@ -1,0 +1,215 @@
+"""Live views: what streams tell, to whom, how long, and what a reader finds who comes again."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import sqlalchemy as sa
+from patience import PATIENCE_SECONDS, eventually
+from served import Served, served
+
+from bamboo.core.clock import ManualClock, utc_now
+from bamboo.core.states import TaskState
+from bamboo.server.live.events import Seen
+from bamboo.sql import tasks
+from bamboo.tests.server.conftest import World
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An event as a reader gets it."""
+
+    name: str
+    id: str
+    data: dict[str, Any]
+
+
+class Reader:
+    """Reads a stream, event by event."""
+
+    def __init__(self, answer: http.client.HTTPResponse) -> None:
+        self.answer = answer
+
+    def lines(self) -> Iterator[str]:
+        while line := self.answer.readline():
+            yield line.decode().rstrip("\n")
+
+    def __iter__(self) -> Iterator[Heard]:
+        fields: dict[str, str] = {}
+        for line in self.lines():
+            name, _, value = line.partition(": ")
+            if name:
+                fields[name] = value
+            if not line:
+                if "data" in fields:
+                    yield Heard(fields["event"], fields["id"], json.loads(fields["data"]))
+                fields = {}
+
+    def next(self, name: str) -> Heard:
+        """The next event of a name; others before it are passed over."""
+        return next(heard for heard in self if heard.name == name)
+
+
+@contextmanager
+def reading(server: Served, path: str, **headers: str) -> Iterator[Reader]:
+    connection = http.client.HTTPConnection(urlsplit(server.address).netloc, timeout=PATIENCE_SECONDS)
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    try:
+        connection.request("GET", f"/api/v1/{path}", headers={"X-Bamboo-User": "alice", **sent})
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
+        assert answer.getheader("Content-Type") == "text/event-stream; charset=utf-8"
+        yield Reader(answer)
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def world(engine: sa.Engine) -> World:
+    """Of the real time, which the server goes by."""
+    made = World(engine, ManualClock(utc_now()))
+    made.queue()
+    return made
+
+
+@pytest.fixture
+def server(database_url: str, tmp_path: Path) -> Iterator[Served]:
+    with served(database_url, tmp_path / "cache", workers=1, threads=1, collect_seconds=0.05) as running:
+        yield running
+
+
+def take_job(server: Served, world: World, task: int | None = None) -> int:
+    """A job that a pilot has taken and reported as running."""
+    (job,) = world.jobs(1, task=task)
+    assert server.post("/api/v1/pilot/acquire_jobs", {"computing_element": "LOCAL"}).json["success"]
+    report(server, job)
+    return job
+
+
+def report(server: Served, job: int, state: str = "running", **more: Any) -> Any:
+    body = {"job_id": job, "attempt_nr": 1, "job_status": state, **more}
+    answer = server.post("/api/v1/pilot/update_job", body).json
+    assert answer["success"], answer
+    return answer["data"]
+
+
+def move_task(engine: sa.Engine, task: int, to: TaskState) -> None:
+    with engine.begin() as tx:
+        row = tasks.get_task(tx, task, lock=True)
+        tasks.move_task(tx, tasks.ref(row), to, actor="test", why="test", now=utc_now())
+
+
+def test_a_log_is_read_as_it_grows_and_its_pilot_hears_of_it(server: Served, world: World) -> None:
+    """With one thread: a stream holds none. The order is taken back when nobody reads any more."""
+    job = take_job(server, world)
+    assert report(server, job, record={"stdout": {"at": 0, "text": "one\n"}})["command"] == "NULL"
+    with reading(server, f"job/log?job_id={job}") as reader:
+        eventually(lambda: report(server, job)["command"] == "debug", "the pilot to be told")
+        first = reader.next("stdout")
+        assert first.data == {"text": "one\n", "missing": 0}
+        report(server, job, record={"stdout": {"at": 4, "text": "two\n"}, "stderr": {"at": 0, "text": "é\n"}})
+        assert [heard.data["text"] for heard in (reader.next("stdout"), reader.next("stderr"))] == ["two\n", "é\n"]
+    eventually(lambda: report(server, job)["command"].startswith("debugoff"), "the order to be taken back")
+    with reading(server, f"job/log?job_id={job}", Last_Event_ID=first.id) as reader:
+        assert reader.next("stdout").data["text"] == "two\n"
+        last = {"record": {"stdout": {"at": 8, "text": "last words"}}, "job_output_report": "{}"}
+        report(server, job, "failed", **last)
+        assert reader.next("stdout").data["text"] == "last words"
+        end = reader.next("end")
+        assert end.data == {"status": "holding"}
+        assert list(reader.lines()) == [""]
+    assert server.get(f"/api/v1/job/log?job_id={job}", Last_Event_ID=end.id).status == 204
+
+
+def test_who_reads_too_late_is_told_how_much_is_missing(server: Served, world: World) -> None:
+    job = take_job(server, world)
+    report(server, job, record={"stdout": {"at": 1000, "text": "the end\n"}})
+    with reading(server, f"job/log?job_id={job}") as reader:
+        assert reader.next("stdout").data == {"text": "the end\n", "missing": 1000}
+
+
+def test_a_task_is_followed_to_its_end(server: Served, world: World, engine: sa.Engine) -> None:
+    task = world.task()
+    with reading(server, f"task/events?task_id={task}") as reader:
+        assert reader.next("step").data["new"] == "registered"
+        assert reader.next("state").data["jobs"] == {}
+        for state in (TaskState.DEFINED, TaskState.TOBROKEN, TaskState.BROKEN):
+            move_task(engine, task, state)
+        assert reader.next("step").data["old"] == "registered"
+        end = reader.next("end")
+        assert end.data == {"status": "broken"}
+    (mark,) = [end.id.partition(".")[2].removesuffix(".end")]
+    with reading(server, f"task/events?task_id={task}", Last_Event_ID=f"0.{mark}") as reader:
+        names = [heard.name for heard in reader]
+    assert names == ["step"] * 4 + ["end"]
+
+
+def test_a_job_is_followed_with_its_figures(server: Served, world: World) -> None:
+    job = take_job(server, world)
+    with reading(server, f"job/events?job_id={job}") as reader:
+        assert reader.next("state").data["jobStatus"] == "running"
+        report(server, job, max_rss=1234)
+        eventually(lambda: reader.next("state").data["maxRSS"] == 1234, "the figure")
+
+
+def test_there_are_only_so_many_streams(database_url: str, world: World, tmp_path: Path) -> None:
+    task = world.task()
+    with served(database_url, tmp_path / "cache", workers=1, max_streams=2) as server:
+        path = f"task/events?task_id={task}"
+        with reading(server, path), reading(server, path):
+            refused = server.get(f"/api/v1/{path}")
+            assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+
+        def has_room() -> bool:
+            try:
+                with reading(server, path):
+                    return True
+            except AssertionError:
+                return False
+
+        eventually(has_room, "room for another")
+
+
+def test_a_server_that_ends_waits_for_no_stream(server: Served, world: World) -> None:
+    task = world.task()
+    with reading(server, f"task/events?task_id={task}") as reader:
+        reader.next("state")
+        server.process.send_signal(signal.SIGTERM)
+        assert list(reader) == []  # closed in order: one that is cut off raises
+        assert server.process.wait(PATIENCE_SECONDS) == 0
+
+
+def test_without_a_gateway_the_answer_is_what_there_is(api: Any, world: World, claim: Callable[..., Any]) -> None:
+    """And its reader comes again, as browsers do."""
+    answer = api.client.get(f"/api/v1/task/events?task_id={world.task()}", headers={"X-Bamboo-User": "alice"})
+    assert answer.text.startswith("retry: 2000\n\nevent: step\n")
+    assert answer.text.count("event: state") == 1
+
+
+def test_what_there_is_not_has_no_stream(api: Any) -> None:
+    for path, name in (("task/events", "task_id"), ("job/events", "job_id"), ("job/log", "job_id")):
+        assert api.get(path, **{name: 1})["code"] == "BAM-FIND-001"
+
+
+def test_a_log_is_its_owners(api: Any, bob: Any, claim: Callable[..., Any]) -> None:
+    job = claim()["PandaID"]
+    assert bob.get("job/log", job_id=job)["code"] == "BAM-AUTH-002"
+
+
+@pytest.mark.parametrize("text", ["", "x", "1", "1.", "9" * 30 + ".0", "1.zz", "1.0.end.end"])
+def test_a_place_that_is_not_ours_is_the_beginning(text: str) -> None:
+    assert Seen.parse(text) == Seen()
+
+
+@pytest.mark.parametrize("seen", [Seen(), Seen(7, "ff"), Seen(7, "0", over=True)])
+def test_a_place_is_understood_again(seen: Seen) -> None:
+    assert Seen.parse(str(seen)) == seen
