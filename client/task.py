@@ -89,16 +89,17 @@ class Task:
 
     def follow(self, on_progress: Callable[[TaskInfo], object]) -> TaskInfo:
         """Wait until the task is over; `on_progress` hears of each change as it happens."""
+        on_progress(self.info)
         try:
-            while not self.refresh().is_over:  # the end of a stream is no end when a command came in meanwhile
+            while not self.info.is_over:  # the end of a stream is no end when a command came in meanwhile
                 for event in self._client.task_events(self.task_id):
                     if event.name == "state":
                         on_progress(read(TaskInfo, event.data))
+                on_progress(self.refresh())
         except Refused as refusal:
             if refusal.status != HTTPStatus.NOT_FOUND:
                 raise
             return self.wait(on_progress=on_progress)  # an older server has no streams
-        on_progress(self.info)
         return self.info
 
     def kill(self) -> str:

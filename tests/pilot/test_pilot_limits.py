@@ -127,3 +127,5 @@ def test_a_kernel_out_of_memory_kill_is_named(
     assert code == 1212
     assert "limit 100 MB" in diag
     assert re.search(r"peak \d{2,3} MB", diag)
+    record = server.final()["record"]
+    assert (record["kernel_limit_kb"], record["oom_kills"]) == (100 << 10, 1)

@@ -126,7 +126,7 @@ def test_a_log_is_read_as_it_grows_and_its_pilot_hears_of_it(server: Served, wor
         assert reader.next("stdout").data["text"] == "last words"
         end = reader.next("end")
         assert end.data == {"status": "holding"}
-        assert list(reader.lines()) == [""]
+        assert list(reader.lines()) == []
     assert server.get(f"/api/v1/job/log?job_id={job}", Last_Event_ID=end.id).status == 204
 
 
