@@ -19,6 +19,7 @@ ROOMS = [
     "server",
     "server.api",
     "server.auth",
+    "server.live",
     "server.old_style",
     "server.transforms",
     "server.views",
