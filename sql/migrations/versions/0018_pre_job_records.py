@@ -8,7 +8,7 @@ from alembic import op
 from bamboo.sql.types import Id, Json, LongText, UtcDateTime
 
 revision = "0018_pre_job_records"
-down_revision = "0016_pre_audit"
+down_revision = "0017_pre_monitoring"
 branch_labels = None
 depends_on = None
 
