@@ -198,9 +198,9 @@ class Client:
         """What a job prints, as it prints it, until its end: `stdout`, `stderr`, `end`. Raises `Refused`."""
         return follow(self.transport, "job/log", job_id=job_id)
 
-    def overview(self) -> dict[str, Any]:
-        """The whole system at one moment (docs/api.md has the keys)."""
-        return dict(self.transport.get("system/get_overview") or {})
+    def dashboard(self, *, hours: float = 1) -> dict[str, Any]:
+        """The whole system now and in the last hours, as the first of the server's pages has it."""
+        return dict(self.transport.page("", hours=hours))
 
     # why
 

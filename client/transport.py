@@ -25,6 +25,7 @@ from .rows import integer, text
 TIMEOUT_SECONDS = (5.0, 60.0)
 #: The longest pause before a repeat, also when the server asks for more.
 LONGEST_PAUSE_SECONDS = 10
+API = "/api/v1/"
 AWAY = frozenset({429, 502, 503, 504, 507})
 BROKEN_OFF = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 TRY_AGAIN = "the server is busy or restarting; try again in a while"
@@ -124,9 +125,19 @@ class Transport:
             part = {"file": (file.name, stream, "application/octet-stream")}
             return self._call(self._once, "POST", path, files=part)
 
+    def page(self, path: str, **query: object) -> Any:
+        """The data behind one of the server's pages."""
+        response = self._ask(self._repeating, "GET", f"/{path}", params={**query, "json": "1"})
+        if response.status_code != HTTPStatus.OK:
+            read_reply(response, self.url)
+        try:
+            return response.json()
+        except ValueError:
+            raise foreign_reply(response, self.url) from None
+
     def lines(self, path: str, headers: Mapping[str, str], **query: object) -> Iterator[str]:
         """The lines of a stream of events as they come, until the server closes it; none when it is over."""
-        response = self._ask(self._repeating, "GET", path, params=query, headers=dict(headers), stream=True)
+        response = self._ask(self._repeating, "GET", API + path, params=query, headers=dict(headers), stream=True)
         with response:
             if response.status_code == HTTPStatus.NO_CONTENT:
                 return
@@ -140,12 +151,12 @@ class Transport:
                 raise ServerUnreachable(f"{self.url} broke off: {root_cause(error)}", hint=TRY_AGAIN) from error
 
     def _call(self, session: requests.Session, method: str, path: str, **request: Any) -> Reply:
-        return read_reply(self._ask(session, method, path, **request), self.url)
+        return read_reply(self._ask(session, method, API + path, **request), self.url)
 
     def _ask(self, session: requests.Session, method: str, path: str, **request: Any) -> requests.Response:
         request |= {"auth": Headers(self.identity.headers), "timeout": TIMEOUT_SECONDS, "allow_redirects": False}
         try:
-            return session.request(method, f"{self.url}/api/v1/{path}", **request)
+            return session.request(method, f"{self.url}{path}", **request)
         except BROKEN_OFF as error:
             raise ServerUnreachable(
                 f"no answer from {self.url}: {root_cause(error)}",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..rows import integer, real, text
-from ..text import count_text, duration_text, printable
+from ..text import count_text, printable
 from .options import connected, formatted
 from .output import Column, Output, heading, say, table
 
@@ -54,44 +54,42 @@ def top(client: Client, out: Output, seconds: float) -> None:
     Where nobody looks (a pipe, a file) it is printed once.
     """
     if out.as_json or out.quiet:
-        out.json(client.overview())
+        out.json(client.dashboard())
     elif sys.stdin.isatty() and sys.stdout.isatty():
         draw(client, seconds)
     else:
-        print_once(client.overview())
+        print_once(client.dashboard())
 
 
 def listings(row: Row) -> list[Listing]:
     """What there is to count, each with a title, the largest first."""
-    running = row.get("running") or {}
-    found = [("TASKS", row.get("tasks")), ("JOBS", row.get("jobs"))]
-    found += [(f"RUNNING BY {kind.upper()}", running.get(kind)) for kind in ("queue", "user", "share")]
+    found = [("TASKS", {one["status"]: one["n"] for one in row.get("tasks") or ()}), ("JOBS", row.get("jobs") or {})]
+    for kind, name in (("queue", "QUEUE"), ("user_name", "USER"), ("gshare", "SHARE")):
+        counts = (row.get("running") or {}).get(kind) or ()
+        found.append((f"RUNNING BY {name}", {one["name"]: one["n_jobs"] for one in counts}))
     return [
-        (title, sorted(((str(name), integer(n)) for name, n in (counts or {}).items()), key=lambda one: -one[1]))
+        (title, sorted(((str(name), integer(n)) for name, n in counts.items()), key=lambda one: -one[1]))
         for title, counts in found
     ]
 
 
 def throughput(row: Row) -> str:
-    """How jobs have ended lately, such as `lately: 120 finished, 3 failed in 15 min, 8.2 jobs/min`."""
-    lately = row.get("lately") or {}
-    seconds, ended = real(lately.get("seconds")), lately.get("ended") or {}
-    if not ended or not seconds:
-        return "lately: no job has ended"
+    """How jobs have ended lately, such as `last hour: 120 finished, 3 failed, 2.0 jobs/min`."""
+    ended, hours = row.get("ended") or {}, real(row.get("hours")) or 1
+    when = "last hour" if hours == 1 else f"last {hours:g} hours"
+    if not ended:
+        return f"{when}: no job has ended"
     words = ", ".join(f"{n} {status}" for status, n in sorted(ended.items(), key=lambda one: -integer(one[1])))
-    rate = sum(map(integer, ended.values())) / seconds * 60
-    return f"lately: {words} in {duration_text(seconds)}, {rate:.1f} jobs/min"
+    return f"{when}: {words}, {sum(map(integer, ended.values())) / hours / 60:.1f} jobs/min"
 
 
 def failures(row: Row) -> list[str]:
     """The causes of failures lately, the most frequent first."""
     lines = []
-    for group in row.get("failures") or ():
-        actor = f" [{text(group.get('who'))} must act]" if group.get("who") else ""
-        cause = f"{text(group.get('source'))} {text(group.get('code'))}: {text(group.get('diag'))}"
-        lines.append(
-            f"{count_text(integer(group.get('count')), 'job')}: {cause}{actor}, see job {group['example_job']}"
-        )
+    for one in row.get("causes") or ():
+        actor = f" [{text(one.get('who'))} must act]" if one.get("who") else ""
+        cause = f"{text(one.get('cause')) or 'no code'}: {text(one.get('meaning'))}"
+        lines.append(f"{count_text(integer(one.get('n')), 'job')}: {cause}{actor}")
     return lines
 
 
@@ -128,7 +126,7 @@ def screen(client: Client) -> RenderableType:
     from ..errors import ServerUnreachable
 
     try:
-        row = client.overview()
+        row = client.dashboard()
     except ServerUnreachable as error:
         return Text(printable(f"{error.message}; q leaves"), style="red")
     title = Text(f"bamboo top  {client.transport.url}", style="bold")

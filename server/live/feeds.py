@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from ...core.flight_records import after
 from ...core.states import JOBS, LEASED, QUEUED, TaskState
 from ...sql import job_queries, job_records, task_queries
+from ...sql.selection import Selection
 from ...sql.tables import TASKS_OVER
 from ..task_rows import event_row, job_row, task_row
 from .events import END, Event, Seen, compact
@@ -77,7 +78,7 @@ class TaskFeed:
 
     def look(self, tx: sa.Connection, seen: Mapping[int, Seen]) -> Mapping[int, Situation]:
         ids = sorted(seen)
-        found = task_queries.list_tasks(tx, task_queries.TaskFilter(ids=ids), limit=len(ids))
+        found = task_queries.list_tasks(tx, Selection(ids=ids), limit=len(ids))
         inputs, waiting = task_queries.file_counts(tx, ids), task_queries.queued_commands(tx, ids)
         steps = _by(task_queries.events_after(tx, _places(seen), first=LAST_STEPS), "jeditaskid")
         self._counted = {key: value for key, value in self._counted.items() if key in seen}

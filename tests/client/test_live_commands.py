@@ -93,44 +93,47 @@ def test_a_task_that_goes_on_after_its_end_is_watched_on(server: ScriptedServer,
     assert len(server.asked("task/events")) == 2
 
 
-OVERVIEW = {
-    "tasks": {"running": 2, "done": 40},
+DASHBOARD = {
+    "hours": 1,
+    "tasks": [{"status": "running", "n": 2}, {"status": "done", "n": 40}],
     "jobs": {"running": 7},
-    "running": {"queue": {"SITE_A": 5, "SITE_B": 2}, "user": {"alice": 7}, "share": {"Test": 7}},
-    "lately": {"seconds": 900, "ended": {"finished": 25, "failed": 5}},
-    "failures": [
-        {"source": "pilot", "code": 1305, "diag": "exit\x1b[2J 3", "who": "user", "count": 5, "example_job": 9}
-    ],
+    "running": {
+        "queue": [{"name": "SITE_B", "n_jobs": 2}, {"name": "SITE_A", "n_jobs": 5}],
+        "user_name": [{"name": "alice\x1b[2J", "n_jobs": 7}],
+        "gshare": [{"name": "Test", "n_jobs": 7}],
+    },
+    "ended": {"finished": 115, "failed": 5},
+    "causes": [{"cause": "pilot:1305", "n": 5, "meaning": "the payload ended with an error", "who": "user"}],
 }
 
 
 def test_the_system_at_a_glance_is_printed_once_where_nobody_looks(server: ScriptedServer, bamboo: Bamboo) -> None:
-    server.on("system/get_overview", ok(OVERVIEW))
+    server.on("/", ok(DASHBOARD))
     seen = bamboo("top")
     assert seen.code == 0
     lines = seen.out.splitlines()
-    assert lines[0] == "lately: 25 finished, 5 failed in 15 min, 2.0 jobs/min"
+    assert lines[0] == "last hour: 115 finished, 5 failed, 2.0 jobs/min"
     assert [line.split() for line in lines if line.startswith("SITE")] == [["SITE_A", "5"], ["SITE_B", "2"]]
-    assert lines[-1] == "5 jobs: pilot 1305: exit[2J 3 [user must act], see job 9"
-    assert bamboo("top", "--json").json == OVERVIEW
+    assert lines[-1] == "5 jobs: pilot:1305: the payload ended with an error [user must act]"
+    assert bamboo("top", "--json").json == DASHBOARD
 
 
 def test_nothing_at_a_glance(server: ScriptedServer, bamboo: Bamboo) -> None:
-    server.on("system/get_overview", ok({}))
-    assert bamboo("top").out.splitlines()[0] == "lately: no job has ended"
+    server.on("/", ok({}))
+    assert bamboo("top").out.splitlines()[0] == "last hour: no job has ended"
 
 
 def test_the_screen_is_drawn_until_q(server: ScriptedServer, terminal: OpenTerminal) -> None:
     """And says so while the server is away."""
 
     def once(request: Request) -> Any:
-        return ok(OVERVIEW)
+        return ok(DASHBOARD)
 
-    server.on("system/get_overview", once, Answer("", cut=0))
+    server.on("/", once, Answer("", cut=0))
     drawn = terminal("top", "--seconds", 1)
     drawn.read_until("SITE_A")
     drawn.read_until("no answer from")
     drawn.type("q")
     code, seen = drawn.end()
     assert code == 0
-    assert "pilot 1305: exit[2J 3" in seen
+    assert "alice[2J" in seen and "pilot:1305" in seen

@@ -90,11 +90,3 @@ def test_what_no_database_stores_does_no_harm(api: Any, report: Callable[..., in
     job = report({"tree": [[1, 0, "a\0b", 1, "S"]], "stdout": {"at": 0, "text": "a\0b\ud800c"}})
     shown = api.get("job/get_record", job_id=job)["data"]
     assert "\0" not in shown["stdout"] and shown["stdout"].endswith("c")
-
-
-def test_the_system_at_a_glance(api: Any, report: Callable[..., int]) -> None:
-    job = report({})
-    shown = api.get("system/get_overview")["data"]
-    assert shown["running"] == {"queue": {"LOCAL": 1}, "share": {"Undefined": 1}, "user": {"alice": 1}}
-    assert (shown["jobs"], shown["lately"], shown["failures"]) == ({"running": 1}, {"seconds": 900, "ended": {}}, [])
-    assert job
