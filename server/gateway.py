@@ -123,7 +123,7 @@ class Gateway:
                 answer = await loop.run_in_executor(self._threads, self._run, environment)
             finally:
                 self._n_taken -= 1
-            if (wanted := environment.get(WANTED)) is not None:
+            if scope.method == "GET" and (wanted := environment.get(WANTED)) is not None:
                 await self._stream(scope, protocol, wanted, answer)
                 return
             if answer.more is None:

@@ -106,8 +106,10 @@ class Streams:
                 streams = [*self._open]  # none, at last: then pilots hear that nobody reads any more
                 try:
                     news = await loop.run_in_executor(self._thread, self._look, streams)
-                except sa.exc.SQLAlchemyError as error:  # the database is away: readers wait
-                    log.warning("streams stand still", extra={"event": "streams_stand_still", "why": str(error)[:300]})
+                except Exception as error:  # most often the database is away: readers wait
+                    is_known = isinstance(error, sa.exc.SQLAlchemyError)
+                    level, what = logging.WARNING if is_known else logging.ERROR, {"event": "streams_stand_still"}
+                    log.log(level, "streams stand still", exc_info=error, extra=what)
                     continue
                 for stream, events in news:
                     _send(stream, events)
@@ -133,6 +135,8 @@ class Streams:
             there_is = found[stream.kind].get(stream.object_id)
             told.append((stream, self._feeds[stream.kind].news(there_is, stream.seen) if there_is else []))
         self._looked_for, self._looked_at = set(streams), time.monotonic()
+        if not streams:
+            self._changes.close()
         return told
 
 

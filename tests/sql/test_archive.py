@@ -12,7 +12,7 @@ from world import World
 
 from bamboo.core.clock import ManualClock
 from bamboo.core.states import JobState, TaskState
-from bamboo.sql import archive, archive_partitions, job_queries, jobs, migrate, task_queries, tasks
+from bamboo.sql import archive, archive_partitions, job_queries, job_records, jobs, migrate, task_queries, tasks
 from bamboo.sql import tables as t
 from bamboo.sql.views import all_jobs
 
@@ -224,6 +224,8 @@ def tables_like(world: World, prefix: str) -> list[str]:
 def test_a_month_goes_when_all_of_it_is_old_and_takes_everything_along(parted: World) -> None:
     january = archived_at(parted, START, n=3)
     february = archived_at(parted, START + timedelta(seconds=1))
+    with parted.engine.begin() as tx:
+        job_records.add(tx, {pandaid: [job_records.Told()] for pandaid in january + february}, now=START)
     detach(parted, START)
     assert months(parted)[0] == "archived_jobs_2030_01"  # one second of it is not old yet
     forget(parted, START)
@@ -236,7 +238,7 @@ def test_a_month_goes_when_all_of_it_is_old_and_takes_everything_along(parted: W
     assert tables_like(parted, archive_partitions.DETACHED) == ["forgotten_jobs_2030_01"]
     assert forget(parted, START, limit=2) == 1  # where the page before has stopped
     assert tables_like(parted, archive_partitions.DETACHED) == []
-    for table in (t.job_events, t.job_files, t.job_params, all_jobs):
+    for table in (t.job_events, t.job_files, t.job_params, t.job_records, all_jobs):
         assert ids_in(parted, table) == february
 
 
