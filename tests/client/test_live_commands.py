@@ -108,7 +108,7 @@ DASHBOARD = {
 
 
 def test_the_system_at_a_glance_is_printed_once_where_nobody_looks(server: ScriptedServer, bamboo: Bamboo) -> None:
-    server.on("/", ok(DASHBOARD))
+    server.on("/", DASHBOARD)
     seen = bamboo("top")
     assert seen.code == 0
     lines = seen.out.splitlines()
@@ -119,7 +119,7 @@ def test_the_system_at_a_glance_is_printed_once_where_nobody_looks(server: Scrip
 
 
 def test_nothing_at_a_glance(server: ScriptedServer, bamboo: Bamboo) -> None:
-    server.on("/", ok({}))
+    server.on("/", {})
     assert bamboo("top").out.splitlines()[0] == "last hour: no job has ended"
 
 
@@ -127,7 +127,7 @@ def test_the_screen_is_drawn_until_q(server: ScriptedServer, terminal: OpenTermi
     """And says so while the server is away."""
 
     def once(request: Request) -> Any:
-        return ok(DASHBOARD)
+        return DASHBOARD
 
     server.on("/", once, Answer("", cut=0))
     drawn = terminal("top", "--seconds", 1)
