@@ -26,14 +26,15 @@ Sample = list[float]
 
 
 def thinned(samples: Sequence[Sample], most: int) -> list[Sample]:
-    """At most so many samples over the same time: of two neighbours the one with more memory stays, and the last one.
+    """At most so many samples (two or more) over the same time: of two neighbours that with more memory, and the last.
 
     So the peak is always among them, and the recent past is as dense as the beginning.
     """
     kept = list(samples)
     while len(kept) > most:
-        pairs = [kept[at : at + 2] for at in range(0, len(kept) - 1, 2)]
-        kept = [max(pair, key=lambda sample: sample[1]) for pair in pairs] + kept[-1:]
+        *others, last = kept
+        pairs = [others[at : at + 2] for at in range(0, len(others), 2)]
+        kept = [*(max(pair, key=lambda sample: sample[1]) for pair in pairs), last]
     return kept
 
 
