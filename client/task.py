@@ -94,7 +94,7 @@ class Task:
             while not self.info.is_over:  # the end of a stream is no end when a command came in meanwhile
                 for event in self._client.task_events(self.task_id):
                     if event.name == "state":
-                        on_progress(read(TaskInfo, event.data))
+                        on_progress(read(TaskInfo, {**self.info.row, **event.data}))
                 on_progress(self.refresh())
         except Refused as refusal:
             if refusal.status != HTTPStatus.NOT_FOUND:

@@ -97,11 +97,11 @@ def follower(task_id: int) -> Iterator[Follower]:
         yield plain_follower()
 
 
-def follow_to_end(task: Task) -> TaskInfo:
-    """Show a task until it is over; Ctrl-C leaves it running and says so."""
+def follow_to_end(task: Task, timeout_seconds: float | None = None) -> TaskInfo:
+    """Show a task until it is over; Ctrl-C leaves it running and says so. Raises `WaitTimedOut`."""
     try:
         with follower(task.task_id) as follow:
-            return task.follow(follow)
+            return task.follow(follow) if timeout_seconds is None else task.wait(timeout_seconds, on_progress=follow)
     except KeyboardInterrupt:
         note(f"left task {task.task_id} running; bamboo task watch {task.task_id} comes back to it")
         raise
