@@ -77,6 +77,23 @@ function stayUpToDate() {
   }
 }
 
+function followLog() {
+  const log = document.querySelector("pre[data-log]:not([data-followed])");
+  if (!log || !window.EventSource) return;
+  log.dataset.followed = "yes";
+  const source = new EventSource(log.dataset.log);
+  let isFirst = true;
+  const add = (event) => {
+    const isAtEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 40;
+    log.textContent = ((isFirst ? "" : log.textContent) + JSON.parse(event.data).text).slice(-100000);
+    isFirst = false;
+    if (isAtEnd) log.scrollTop = log.scrollHeight;
+  };
+  source.addEventListener("stdout", add);
+  source.addEventListener("stderr", add);
+  source.addEventListener("end", () => source.close());
+}
+
 function rememberViews() {
   for (const place of document.querySelectorAll("[data-saved]")) {
     if (place.childElementCount) continue;
@@ -108,8 +125,7 @@ function rememberViews() {
 function afterChange() {
   drawCharts();
   rememberViews();
-  const log = document.getElementById("log");
-  if (log) log.scrollTop = log.scrollHeight;
+  followLog();
 }
 
 document.addEventListener("keydown", (event) => {

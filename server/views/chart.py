@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from ...sql.history import STEP, step_of
@@ -165,3 +166,73 @@ def histogram(
     for kind, value in given:
         counts.setdefault(kind, [0] * n)[min(int(value / width), n - 1)] += 1
     return Histogram(title, unit, [place * width for place in range(n + 1)], counts, mark, mark_name)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Lines over the seconds of a job, each with its name; `mark` is a limit to draw."""
+
+    title: str
+    unit: str
+    lines: Mapping[str, Sequence[tuple[float, float]]]
+    mark: float | None = None
+    mark_name: str = ""
+
+    @property
+    def highest(self) -> float:
+        """The upper edge: above the lines, and the limit where it is near."""
+        top = max((y for line in self.lines.values() for _, y in line), default=0)
+        return _round_up(max(top, self.mark) if self.mark and self.mark < 4 * top else top)
+
+    @property
+    def seconds(self) -> float:
+        """The right edge."""
+        return max((x for line in self.lines.values() for x, _ in line), default=0)
+
+    def paths(self) -> Iterable[tuple[str, str]]:
+        """What to draw: (name, points of a line)."""
+        across, up = WIDTH / (self.seconds or 1), HEIGHT / (self.highest or 1)
+        for name, line in self.lines.items():
+            yield name, " ".join(f"{x * across:.1f},{HEIGHT - y * up:.1f}" for x, y in line)
+
+    @property
+    def mark_y(self) -> float | None:
+        """Where the limit is, unless it is beyond the upper edge."""
+        if not self.mark or self.mark > self.highest:
+            return None
+        return round(HEIGHT - HEIGHT * self.mark / self.highest, 1)
+
+
+def curves(samples: Sequence[Mapping[str, float]], memory: Mapping[str, Any]) -> list[Curve]:
+    """The curves of a flight record: memory, cores in use, and disk traffic; none of fewer than two samples."""
+    if len(samples) < 2:
+        return []
+    begin = samples[0]["at"]
+    limits = {
+        "limit": memory["pilotLimitKB"],
+        "kernel's limit": memory["kernelLimitKB"],
+        "asked for": memory["askedKB"],
+    }
+    mark_name, mark = next(((name, kb / 1024) for name, kb in limits.items() if kb), ("", None))
+    sizes = {
+        name: [(one["at"] - begin, one[key] / 1024) for one in samples]
+        for name, key in (("RSS", "rss_kb"), ("PSS", "pss_kb"))
+        if any(one[key] for one in samples)
+    }
+    cores = {"cores": _rates(samples, "cpu_seconds", 1.0)}
+    disk = {"read": _rates(samples, "read_kb", 1 / 1024), "written": _rates(samples, "written_kb", 1 / 1024)}
+    return [
+        Curve("Memory of its processes", "MB", sizes, mark, mark_name),
+        Curve("Cores in use", "cores", cores),
+        Curve("Disk traffic", "MB/s", disk),
+    ]
+
+
+def _rates(samples: Sequence[Mapping[str, float]], key: str, factor: float) -> list[tuple[float, float]]:
+    """How fast a figure grew from sample to sample."""
+    found = []
+    for before, after in pairwise(samples):
+        seconds = after["at"] - before["at"]
+        if seconds > 0:
+            found.append((after["at"] - samples[0]["at"], max(0.0, (after[key] - before[key]) * factor / seconds)))
+    return found

@@ -8,13 +8,15 @@ from flask import Response
 from pydantic import Field
 
 from ...core.states import JOBS, JobState
-from ...sql import job_queries, page_queries
+from ...sql import job_queries, job_records, page_queries
 from ...sql import tasks as tasks_sql
 from ..auth.access import NOBODY, open_to
 from ..bodies import Query
 from ..context import context
 from ..declared import reads
+from ..flight_records import record_row
 from ..task_rows import event_row, file_row, job_errors, job_row, small
+from .chart import curves
 from .show import go_to, routes, show
 from .viewer import viewer
 from .words import path
@@ -42,6 +44,7 @@ def job(pandaid: int) -> Response:
         row = job_queries.find_job(tx, pandaid)
         may_see = who is not None and who.may_own(row.user_name, row.vo)
         report = job_queries.report_of(tx, pandaid)
+        record = record_row(row, job_records.of_job(tx, pandaid), is_private=may_see)
         data: dict[str, Any] = {
             "job": small(job_row(row)),
             "files": [file_row(file) for file in job_queries.files_of(tx, pandaid)],
@@ -50,6 +53,7 @@ def job(pandaid: int) -> Response:
             "attempts": [
                 {**small(job_row(one)), "errors": job_errors(one)} for one in page_queries.attempts_of(tx, pandaid)
             ],
+            "record": record,
             "metrics": report.job_metrics if report else None,
             "timing": report.pilot_timing if report else None,
             "parameters": job_queries.parameters_of(tx, [pandaid]).get(pandaid, "") if may_see else None,
@@ -58,5 +62,6 @@ def job(pandaid: int) -> Response:
         }
         task_name = tasks_sql.get_task(tx, row.jeditaskid).task_name
     state = JOBS.rows[JobState(row.status)]
-    more = {"meaning": state.meaning, "next": state.mover, "is_over": row.status in JOBS.final}
-    return show("job.html", f"Job {pandaid}", {**data, **more, "task_name": task_name, "may_see": may_see})
+    drawn = curves(record["samples"], record["memory"])
+    more = {"curves": drawn, "meaning": state.meaning, "next": state.mover, "is_over": row.status in JOBS.final}
+    return show("job.html", f"Job {pandaid}", {**data, **more, "task_name": task_name, "may_see": may_see}, rows=data)

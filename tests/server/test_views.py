@@ -15,7 +15,7 @@ from bamboo.core.clock import ManualClock
 from bamboo.core.settings import ServerSection, Settings
 from bamboo.server.app import create_app
 from bamboo.server.auth.session import COOKIE, SESSION_SECONDS, TICKET_SECONDS
-from bamboo.sql import history
+from bamboo.sql import history, job_records
 from bamboo.sql import tables as t
 
 PAGES = (
@@ -188,6 +188,24 @@ def test_all_attempts_at_an_input_are_side_by_side(pages: FlaskClient, world: An
             tx.execute(sa.insert(t.job_files).values(**row, fileid=fileid, status="failed"))
     found: Any = pages.get(f"/job/{first}/?json").json
     assert [one["pandaid"] for one in found["attempts"]] == [first, second]
+
+
+def test_a_job_that_the_kernel_ended_says_so_with_peak_and_limit(
+    app: Flask, world: Any, engine: sa.Engine, clock: ManualClock
+) -> None:
+    """Its last words are for its owner."""
+    (job,) = world.jobs(1)
+    samples = [[100, 50_000, 40_000, 1, 0, 0], [102, 99_000, 90_000, 3, 10, 2048], [104, 60_000, 5, 4, 10, 2048]]
+    values = {"kernel_limit_kb": 100 * 1024, "oom_kills": 1, "tree": [[1, 0, "python3", 60_000, "S"]]}
+    told = job_records.Told(samples, {"stdout": job_records.Piece(0, "last words")}, values)
+    with engine.begin() as tx:
+        job_records.add(tx, {job: [told]}, now=clock())
+    owner = app.test_client().get(f"/job/{job}/", headers={"X-Bamboo-User": "alice"}).text
+    other = app.test_client().get(f"/job/{job}/", headers={"X-Bamboo-User": "bob"}).text
+    for text in (owner, other):
+        assert "the peak was 96 MB, the limit is 100 MB" in text
+        assert text.count("<polyline") == 5 and "python3" in text
+    assert "last words" in owner and "last words" not in other
 
 
 def test_styles_are_kept_by_browsers_and_packed(pages: FlaskClient) -> None:
