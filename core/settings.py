@@ -257,6 +257,7 @@ class RetentionSection(Section):
     sandboxes: Seconds = 30
     archive_jobs: Seconds = 3  #: finished jobs move to the archive after this
     archived_jobs: Seconds = 365  #: and are forgotten after this; on PostgreSQL when their whole month is older
+    tasks: Seconds = 730  #: tasks that are over and have no jobs any more; what they made stays in the catalogue
     workers: Seconds = 30  #: batch jobs of which nobody speaks any more
     scratch: Seconds = 1
     premerged: Seconds = 1 / 24  #: intermediate files are removed when their job is over for this long

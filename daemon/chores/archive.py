@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from ...core.tunables import tunable
-from ...sql import archive, archive_partitions, decisions, settings, workers
+from ...sql import archive, archive_partitions, decisions, forgetting, settings, workers
 from ...sql.error_words import in_words
 from ..context import Context
 
@@ -48,6 +48,7 @@ class Archived:
     archived: int = 0
     tasks: int = 0  # that have no live jobs any more
     forgotten: int = 0
+    tasks_forgotten: int = 0
     decisions: int = 0  # forgotten
     workers: int = 0  # forgotten
 
@@ -76,6 +77,7 @@ class Archive:
             for n in self._pages(lambda tx: archive.forget_detached(tx, limit=PAGE)):
                 report.forgotten += n
         report.forgotten += sum(self._pages(lambda tx: archive.forget_jobs(tx, before=old, limit=PAGE)))
+        report.tasks_forgotten = self._forget_tasks(now - timedelta(days=retention.tasks))
         unheard = now - timedelta(days=retention.workers)
         report.workers = sum(self._pages(lambda tx: workers.forget(tx, before=unheard, limit=PAGE)))
         report.decisions = self._trim_decisions(now)
@@ -91,6 +93,16 @@ class Archive:
             if not page.more:
                 return
             after = page.last
+
+    def _forget_tasks(self, before: datetime) -> int:
+        n_tasks = 0
+        for _ in range(PAGES):
+            with self.context.begin() as tx:
+                page = forgetting.forget_tasks(tx, before=before, limit=PAGE)
+            n_tasks += page.tasks
+            if not page.more:
+                break
+        return n_tasks
 
     @contextmanager
     def _unless_busy(self) -> Iterator[None]:
