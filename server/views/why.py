@@ -1,4 +1,4 @@
-"""Why a task or a job is where it is, and the commands that may change it: for those who may own it."""
+"""Why a task, a job or a queue is where it is, and commands on tasks: for those whom it concerns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...core.errors import NotFound
 from ...sql import job_queries
 from ...sql import tasks as tasks_sql
 from .. import task_commands
-from ..auth.access import OF_JOB, OF_TASK, open_to
+from ..auth.access import ADMIN, OF_JOB, OF_TASK, open_to
 from ..bodies import CHANGES, WORDS, Query
 from ..context import context, request_id
 from ..declared import reads
@@ -52,6 +52,19 @@ def why_of_job(asked: Asked, pandaid: int) -> Response:
         caller().must_own(f"job {pandaid}", row.user_name, row.vo)
         found = why_job(tx, plugins, pandaid, asked.changes, now=now).row()
     return show("why.html", f"Why job {pandaid} is {row.status}", {"why": found, "back": path("job", pandaid)})
+
+
+@routes.get("/queue/<path:name>/why/")
+@open_to(ADMIN)
+@reads(Asked)
+def why_of_queue(asked: Asked, name: str) -> Response:
+    """Why a queue gets the work that it gets: for administrators, as it tells of everybody's tasks."""
+    from ..why.queue import why_queue  # the same
+
+    plugins, now = context().plugins(), context().now()
+    with context().reading() as tx:
+        found = why_queue(tx, plugins, name, asked.changes, now=now).row()
+    return show("why.html", f"Why queue {name} gets its work", {"why": found, "back": path("queue", name)})
 
 
 @routes.post("/task/<int:task_id>/command/<verb>")

@@ -256,6 +256,7 @@ _PAGES: dict[str, Operation] = {
     "GET /job/<int:pandaid>/why/": Operation(),
     "GET /jobs/": Operation(lambda o: {"jeditaskid": o.task}),
     "GET /queue/<path:name>/": Operation(),
+    "GET /queue/<path:name>/why/": Operation(),
     "GET /queues/": Operation(),
     "GET /search": Operation(),
     "GET /settings/": Operation(),

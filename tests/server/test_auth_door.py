@@ -231,7 +231,12 @@ def test_what_is_open_is_open_on_purpose(guarded: Flask) -> None:
         "/api/v1/system/is_alive",
     }
 
-    closed = {"/task/<int:task_id>/why/", "/job/<int:pandaid>/why/", "/task/<int:task_id>/command/<verb>"}
+    closed = {
+        "/queue/<path:name>/why/",
+        "/task/<int:task_id>/why/",
+        "/job/<int:pandaid>/why/",
+        "/task/<int:task_id>/command/<verb>",
+    }
     assert pages - opened == closed
 
 
