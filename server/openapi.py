@@ -24,6 +24,7 @@ from .declared import file_field_of, headers_of, media_type_of, model_of
 from .entity_tags import is_tagged
 from .envelope import JSON
 from .errors import API
+from .live.route import EVENT_STREAM
 
 Json = dict[str, Any]
 OLD_STYLE = "/server/panda/"
@@ -102,6 +103,7 @@ def _on_page(response: Json) -> Json:
 
 
 _RESPONSES: Json = {
+    "204": {"description": "It is over, and the reader knows all of it: who reads in a browser comes no more"},
     "302": {"description": "Another page"},
     "304": {"description": "The answer is still that of the `ETag` in `If-None-Match`"},
     "400": _no("The body is no JSON, broken gzip, or has NaN in it"),
@@ -131,6 +133,7 @@ _HEADERS: Json = {
         "description": "sent again with the same key, it is the same request",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
     },
+    "Last-Event-ID": {"description": "the last event that the reader has seen", "schema": {"type": "string"}},
     "X-Retry": {"description": "how often this request was sent before", "schema": {"type": "integer", "minimum": 0}},
 }
 
@@ -248,9 +251,11 @@ def _present(schema: Json) -> Json:
 def _responses(verb: str, rule: Rule, access: Access, view: Callable[..., Any]) -> Json:
     is_api, is_page = rule.rule.startswith(API), rule.endpoint.startswith(PAGES)
     is_closed, reads = access.need is not Need.NOBODY, verb == "POST" or model_of(view) is not None
+    is_stream = media_type_of(view) == EVENT_STREAM
     statuses = {
+        "204": is_stream,
         "302": is_page,
-        "304": is_tagged(verb, rule.rule, access),
+        "304": is_tagged(verb, rule.rule, access) and not is_stream,
         "400": verb == "POST",
         "401": is_closed or is_page,  # administrators may close pages
         "403": is_closed or is_page,
@@ -270,9 +275,13 @@ def _responses(verb: str, rule: Rule, access: Access, view: Callable[..., Any]) 
 
 
 def _content(is_api: bool, media_type: str) -> Json:
+    """What a route answers with; one of the API that answers with something else refuses in JSON still."""
+    schema: Json = {} if media_type == EVENT_STREAM else {"type": "string"}  # of each event, as readers take it
+    text = {} if media_type == JSON else {media_type: {"schema": schema}}
     if is_api:
-        return _json({"anyOf": [_ref("schemas", "Success"), _ref("schemas", "Refusal")]})
-    return _json({}) if media_type == JSON else {media_type: {"schema": {"type": "string"}}}
+        shapes = [_ref("schemas", "Refusal")] if text else [_ref("schemas", "Success"), _ref("schemas", "Refusal")]
+        return {**text, **_json({"anyOf": shapes})}
+    return text or _json({})
 
 
 def _identifier(verb: str, rule: Rule) -> str:

@@ -288,7 +288,7 @@ def get_stdout(asked: OneJob) -> Response:
 
 @routes.get("/events")
 @open_to(USER)
-@reads(OneJob)
+@reads(OneJob, headers=("Last-Event-ID",))
 @answers_with(EVENT_STREAM)
 def events(asked: OneJob) -> Response:
     """Live: the steps of a job and its figures, until it is over."""
@@ -300,7 +300,7 @@ def events(asked: OneJob) -> Response:
 
 @routes.get("/log")
 @open_to(OF_JOB)
-@reads(OneJob)
+@reads(OneJob, headers=("Last-Event-ID",))
 @answers_with(EVENT_STREAM)
 def log(asked: OneJob) -> Response:
     """Live: what a job prints, for its owner; its pilot reports often while somebody reads."""

@@ -166,7 +166,7 @@ def contrasts(asked: OneTask) -> Response:
 
 @routes.get("/events")
 @open_to(USER)
-@reads(OneTask)
+@reads(OneTask, headers=("Last-Event-ID",))
 @answers_with(EVENT_STREAM)
 def events(asked: OneTask) -> Response:
     """Live: the steps of a task, its inputs and jobs by state, until it is over."""
