@@ -11,6 +11,7 @@ from . import (  # noqa: F401 - each adds its pages
     jobs,
     people,
     queues,
+    reference,
     search,
     signing_in,
     system,

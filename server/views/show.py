@@ -49,6 +49,7 @@ MENU = (
     ("/decisions/", "Decisions"),
     ("/agents/", "Agents"),
     ("/settings/", "Settings"),
+    ("/api/", "API"),
 )
 
 

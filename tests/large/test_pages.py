@@ -32,7 +32,16 @@ GRAVE = {"serious", "critical"}
 MOST_BYTES = 60_000
 PATHS = (
     *("/", "/tasks/", "/jobs/?hours=20000", "/errors/", "/queues/", "/queue/Q1/", "/sites/", "/workers/"),
-    *("/globalshares/", "/users/", "/user/Bench%20User/", "/datasets/", "/decisions/", "/agents/", "/settings/"),
+    *(
+        "/globalshares/",
+        "/users/",
+        "/user/Bench%20User/",
+        "/datasets/",
+        "/decisions/",
+        "/agents/",
+        "/settings/",
+        "/api/",
+    ),
     *("/search?q=bench", "/tasks/?taskname=*7*&status=running", "/task/{task}/", "/job/{job}/", "/task/1/"),
     "/task/{hostile}/",
 )

@@ -35,6 +35,7 @@ PAGES = (
     "/decisions/",
     "/agents/",
     "/settings/",
+    "/api/",
     "/search?q=zzz",
 )
 #: What hostile people call things.
