@@ -9,7 +9,7 @@ PANDA_CLIENTS := 2.2.0 2.0.1 1.7.6 1.6.18
 PANDA_PILOT := 3.7.0.36
 PANDA_PROGRAMS := $(PANDA_CLIENTS:%=$(VENV)/panda-client-%/.installed) $(VENV)/panda-pilot-$(PANDA_PILOT)/.installed
 
-.PHONY: help demo test fuzz chaos panda lint bench bench-quick clean
+.PHONY: help demo test fuzz chaos panda pictures lint bench bench-quick clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,6 +30,9 @@ chaos: $(VENV)/.test-installed  ## kill a private system 1000 times (KILLS=<n>) 
 	CRASH_POINTS_REPORT=$(CURDIR)/docs/trust_campaign.md $(BIN)/pytest -k test_the_whole_matrix tests/flows/test_crash_points.py
 
 panda: $(PANDA_PROGRAMS)  ## install PanDA's own client and pilot for the tests, beside ours
+
+pictures: $(VENV)/.test-installed  ## take the pictures of docs/pictures anew, of a system that is at work (needs Chromium)
+	PYTHONPATH=tests/helpers $(BIN)/python docs/pictures.py
 
 lint: $(VENV)/.test-installed  ## check style, types and who imports whom
 	$(BIN)/ruff check .

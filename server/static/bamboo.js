@@ -1,12 +1,7 @@
 // Pages work without this. With it they stay up to date, charts have a cursor, and lists of tasks can be remembered.
 "use strict";
 
-const colours = {
-  finished: "#207f20", running: "#47d147", activated: "#3b8e67", assigned: "#009999", defined: "#2174bb", pending: "#deb900",
-  sent: "#deb900", starting: "#deb900", holding: "#ff9933", throttled: "#ff9933", merging: "#ff9933", cancelled: "#e67300",
-  failed: "#ff0000", closed: "#4a4a4a", transferring: "#934fff",
-};
-const byOrder = ["#d1495b", "#edae49", "#00798c", "#66a182", "#2e4057", "#8d6bb8", "#a0522d", "#8a948c"];
+const plots = [];
 
 function drawCharts() {
   if (!window.uPlot) return;
@@ -18,15 +13,14 @@ function drawCharts() {
       data.series[kind].forEach((value, place) => { below[place] += value; });
       sums.push([...below]);
     }
-    const byPlace = figure.classList.contains("by-order");
-    const colour = (kind, place) => (byPlace ? byOrder[place % byOrder.length] : colours[kind] || "#8a948c");
+    const colours = [...figure.querySelectorAll(".swatch")].map((one) => getComputedStyle(one).backgroundColor);
     const step = data.times[1] - data.times[0], first = data.times[0], last = data.times[data.times.length - 1] + step;
     const asTime = (seconds) => {
       const text = new Date(seconds * 1000).toISOString();
       return last - first > 2 * 86400 || text.slice(11, 16) === "00:00" ? text.slice(5, 10) : text.slice(11, 16);
     };
     const series = kinds.map((kind, place) => ({
-      label: kind, stroke: colour(kind, place), fill: colour(kind, place), width: 0, points: { show: false },
+      label: kind, stroke: colours[place], fill: colours[place], width: 0, points: { show: false },
       paths: uPlot.paths.bars({ size: [0.92], align: 1 }),
       value: (plot, shown, which, index) => (index === null ? "" : Math.round(data.series[kind][index] * 100) / 100),
     }));
@@ -34,46 +28,74 @@ function drawCharts() {
     const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
     const box = document.createElement("div");
     svg.replaceWith(box);
-    for (const old of figure.querySelectorAll(".axis, .legend")) old.remove();
+    for (const old of figure.querySelectorAll(".axis, .legend, .most")) old.remove();
     const inUtc = (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC");
     // The highest sums are drawn first, so that each lower one covers what is not of its kind.
-    new uPlot({
-      width: figure.clientWidth, height: 190, tzDate: inUtc,
-      series: [{ value: (plot, seconds) => (seconds === null ? "" : new Date(seconds * 1000).toISOString().slice(5, 16).replace("T", " ")) },
+    plots.push(new uPlot({
+      width: figure.clientWidth, height: 200, tzDate: inUtc,
+      series: [{ label: "UTC", value: (plot, seconds) => (seconds === null ? "" : new Date(seconds * 1000).toISOString().slice(5, 16).replace("T", " ")) },
         ...series.reverse()],
       scales: { x: { range: (plot, low, high) => (high - low < last - first - step ? [low, high] : [first, last]) },
-        y: { range: (plot, low, high) => [0, high || 1] } },
-      axes: [{ ...axis, values: (plot, ticks) => ticks.map(asTime) }, { ...axis, size: 60 }],
-    }, [data.times, ...sums.reverse()], box);
+        y: { range: (plot, low, high) => [0, 1.05 * high || 1] } },
+      axes: [{ ...axis, size: 34, values: (plot, ticks) => ticks.map(asTime) }, { ...axis, size: 48, space: 26 }],
+    }, [data.times, ...sums.reverse()], box));
     figure.dataset.drawn = "yes";
   }
 }
 
-function stayUpToDate() {
-  const main = document.querySelector("main[data-live]");
-  if (!main || !window.htmx) return;
-  const isBusy = () => document.hidden || main.contains(document.activeElement) && document.activeElement !== main
-    || String(getSelection()).length > 0;
-  const refresh = () => {
-    if (isBusy()) return;
-    const open = [...main.querySelectorAll("details")].map((one) => one.open);
-    htmx.ajax("GET", location.href, { target: "#main", select: "#main > *", swap: "innerHTML" }).then(() => {
-      [...main.querySelectorAll("details")].forEach((one, place) => { if (open[place] !== undefined) one.open = open[place]; });
-      afterChange();
-    });
+// What somebody has opened, scrolled or focused is found again by what it is called, wherever it is now.
+const nameOf = (one) => [one.tagName, one.getAttribute("aria-label") || one.textContent, one.getAttribute("href")].join(" ");
+
+function placeIn(main) {
+  const all = (which, value) => new Map([...main.querySelectorAll(which)].map((one) => [nameOf(one), value(one)]));
+  return {
+    open: all("summary", (one) => one.parentElement.open),
+    scrolled: all(".scroll, pre", (one) => [one.scrollLeft, one.scrollTop]),
+    focused: main.contains(document.activeElement) ? nameOf(document.activeElement) : null,
+    top: scrollY,
   };
-  setInterval(refresh, 1000 * Number(main.dataset.live));
-  if (main.dataset.events && window.EventSource) {
-    const source = new EventSource(main.dataset.events);
-    let waiting = false;
+}
+
+function backTo(place, main) {
+  for (const one of main.querySelectorAll("summary")) one.parentElement.open = place.open.get(nameOf(one)) ?? one.parentElement.open;
+  for (const one of main.querySelectorAll(".scroll, pre")) [one.scrollLeft, one.scrollTop] = place.scrolled.get(nameOf(one)) || [0, 0];
+  const focused = [...main.querySelectorAll("a, button, summary, [tabindex]")].find((one) => nameOf(one) === place.focused);
+  if (focused) focused.focus({ preventScroll: true });
+  scrollTo({ top: place.top, behavior: "instant" });
+}
+
+function stayUpToDate() {
+  const main = () => document.getElementById("main");
+  if (!main().dataset.live || !window.htmx) return;
+  const isBusy = () => document.hidden || String(getSelection()).length > 0
+    || main().contains(document.activeElement) && /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName);
+  let last = Date.now(), isAsking = false, place;
+  const refresh = () => {
+    if (isAsking || isBusy()) return;
+    isAsking = true;
+    htmx.ajax("GET", location.href, { target: "#main", select: "#main", swap: "outerHTML" })
+      .finally(() => { isAsking = false; last = Date.now(); });
+  };
+  document.addEventListener("htmx:beforeSwap", (event) => { place = event.target.id === "main" ? placeIn(main()) : null; });
+  document.addEventListener("htmx:afterSwap", () => {
+    if (!place) return;
+    for (const plot of plots.splice(0)) plot.destroy();
+    afterChange();
+    backTo(place, main());
+    place = null;
+  });
+  setInterval(() => { if (Date.now() - last > 1000 * main().dataset.live) refresh(); }, 1000);
+  if (main().dataset.events && window.EventSource) {
+    const source = new EventSource(main().dataset.events);
+    let isWaiting = false;
+    // Of a large task something happens all the time: its page is asked for at most every five seconds.
     const soon = () => {
-      if (waiting) return;
-      waiting = true;
-      setTimeout(() => { waiting = false; refresh(); }, 1000);
+      if (isWaiting) return;
+      isWaiting = true;
+      setTimeout(() => { isWaiting = false; refresh(); }, Math.max(500, last + 5000 - Date.now()));
     };
-    for (const kind of ["message", "task", "job", "step", "state"]) source.addEventListener(kind, soon);
-    source.addEventListener("end", () => { source.close(); refresh(); });
-    source.addEventListener("error", () => { if (source.readyState === EventSource.CLOSED) source.close(); });
+    for (const kind of ["step", "state"]) source.addEventListener(kind, soon);
+    source.addEventListener("end", () => { source.close(); soon(); });
   }
 }
 
@@ -128,6 +150,12 @@ function afterChange() {
   followLog();
 }
 
+// What cannot be undone is asked about.
+document.addEventListener("submit", (event) => {
+  const button = event.submitter;
+  if (button && button.classList.contains("danger") && !confirm(`${button.textContent}: ${button.title}?`)) event.preventDefault();
+});
+
 document.addEventListener("keydown", (event) => {
   const isTyping = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName);
   if (event.key === "/" && !isTyping) {
@@ -135,5 +163,9 @@ document.addEventListener("keydown", (event) => {
     document.getElementById("q").focus();
   }
 });
+addEventListener("resize", () => {
+  for (const plot of plots) plot.setSize({ width: plot.root.closest("figure").clientWidth, height: plot.height });
+});
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 afterChange();
 stayUpToDate();

@@ -58,9 +58,15 @@ def _explained(cause: str) -> dict[str, Any]:
     return {"meaning": meaning_of(source, int(code)), "who": who_must_act(source, int(code))}
 
 
-def running(tx: sa.Connection, name: str) -> list[dict[str, Any]]:
-    """Cores that ran when last sampled by `queue`, `gshare` or `user_name`: [{name, n_jobs, n_cores}], most first."""
+def sampled_at(tx: sa.Connection, now: datetime) -> datetime | None:
+    """When running jobs were last sampled; None if that was long ago, as when there have been none since."""
     last = history.last_sample(tx)
+    return last if last and now - last < 2 * history.STEP else None
+
+
+def running(tx: sa.Connection, name: str, now: datetime) -> list[dict[str, Any]]:
+    """Cores that ran when last sampled by `queue`, `gshare` or `user_name`: [{name, n_jobs, n_cores}], most first."""
+    last = sampled_at(tx, now)
     rows = history.samples(tx, "value", since=last, of=Of(name, statuses=["running"])) if last else []
     return [
         {"name": row.value, "n_jobs": row.n_jobs, "n_cores": row.n_cores}

@@ -44,8 +44,9 @@ def dashboard(asked: Asked) -> Response:
             ],
             "jobs": dict(sum(map(Counter, n_jobs.values()), Counter[str]())),
             "counted_at": counted_at,
+            "sampled_at": activity.sampled_at(tx, now),
             "running": {
-                name: activity.running(tx, name)[: activity.SHOWN] for name in ("queue", "gshare", "user_name")
+                name: activity.running(tx, name, now)[: activity.SHOWN] for name in ("queue", "gshare", "user_name")
             },
             "causes": activity.causes(tx, since),
             "ended": activity.ended(tx, since),

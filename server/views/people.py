@@ -25,10 +25,11 @@ SHOWN_TASKS = 50
 @open_to(NOBODY)
 def list_of_users() -> Response:
     """Users by their last task, with what they used in a week."""
-    since = context().now() - PAST
+    now = context().now()
+    since = now - PAST
     with context().reading() as tx:
         used = {row.value: row for row in history.endings(tx, "value", since=since, of=Of("user_name"))}
-        running = {one["name"]: one["n_cores"] for one in activity.running(tx, "user_name")}
+        running = {one["name"]: one["n_cores"] for one in activity.running(tx, "user_name", now)}
         rows = [
             {
                 "user": row.user_name,

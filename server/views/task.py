@@ -26,6 +26,8 @@ from .words import path
 
 #: Events of a task that its page shows.
 SHOWN_EVENTS = 100
+#: Jobs that take less are shown in seconds.
+SHORT_SECONDS = 300
 
 
 class Asked(Query):
@@ -95,15 +97,16 @@ def _ahead(tx: sa.Connection, row: Any, shown: Mapping[str, Any]) -> Forecast | 
 def _histograms(row: Any, figures: Iterable[Any]) -> list[Any]:
     """How much memory and time the task's jobs took."""
     seen = list(figures)
-    minutes = [
-        (one.status, (one.ended_at - one.started_at).total_seconds() / 60) for one in seen if one.ended_at is not None
-    ]
+    over = [one for one in seen if one.ended_at is not None]
+    seconds = [(one.status, (one.ended_at - one.started_at).total_seconds()) for one in over]
+    unit, length = ("minutes", 60) if max((n for _, n in seconds), default=0) > SHORT_SECONDS else ("seconds", 1)
+    times = [(status, n / length) for status, n in seconds]
     memory = [(one.status, (one.max_pss_kb or one.max_rss_kb or 0) / 1000 or None) for one in seen]
-    limit = row.max_walltime_seconds / 60 or None
+    limit = row.max_walltime_seconds / length or None
     return [
         one
         for one in (
-            histogram("Wall time", "minutes", minutes, mark=limit, mark_name="limit"),
+            histogram("Wall time", unit, times, mark=limit, mark_name="limit"),
             histogram("Memory", "MB", memory, mark=row.ram_count_mb or None, mark_name="asked for"),
         )
         if one is not None
