@@ -135,7 +135,7 @@ def take_all(system: RunningSystem, task: Task, leak: Task) -> None:
         for name, path, what, height in (
             ("dashboard", "/?hours=1", "figure[data-drawn]", 900),
             ("task", f"/task/{task.task_id}/", "#contrasts", 940),
-            ("job", f"/job/{job.job_id}/", "figure", 940),
+            ("job", f"/job/{job.job_id}/", "figure", 1060),
             ("errors", "/errors/?hours=1", "figure[data-drawn]", 800),
         ):
             page.set_viewport_size({"width": WIDTH, "height": height})

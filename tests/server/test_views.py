@@ -176,7 +176,7 @@ def test_failures_by_cause(pages: FlaskClient, world: Any, engine: sa.Engine, cl
     assert dashboard["ended"] == {"failed": 2}
     assert ids(pages, "/jobs/?error=pilot:1305", "pandaid") == jobs[1::-1]
     for path in ("/", "/errors/", "/queue/LOCAL/", "/user/alice/"):
-        assert "f-failed" in get(pages, path) or "o-0" in get(pages, path)
+        assert re.search(r'<rect class="(s-failed|o-0)"', get(pages, path))
 
 
 def test_all_attempts_at_an_input_are_side_by_side(pages: FlaskClient, world: Any, engine: sa.Engine) -> None:
