@@ -166,6 +166,7 @@ document.addEventListener("keydown", (event) => {
 addEventListener("resize", () => {
   for (const plot of plots) plot.setSize({ width: plot.root.closest("figure").clientWidth, height: plot.height });
 });
-document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+const here = document.querySelector("header [aria-current]");
+if (here) here.closest("ul").scrollLeft = here.offsetLeft - here.closest("ul").clientWidth / 2;
 afterChange();
 stayUpToDate();
