@@ -73,7 +73,9 @@ def show(template: str, title: str, data: Mapping[str, Any], *, rows: Any = None
 
 
 def go_to(place: str) -> Response:
-    """Lead to another page of ours."""
+    """Lead to another page of ours, or to the data behind it where those are asked for."""
+    if "json" in request.args:
+        place += "&json" if "?" in place else "?json"
     return Response(status=302, headers={"Location": place})
 
 

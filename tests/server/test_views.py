@@ -157,6 +157,8 @@ def test_the_search_box_leads_to_what_is_meant(pages: FlaskClient, world: Any) -
     assert pages.get(f"/search?q={task}").headers["Location"] == f"/task/{task}/"
     assert pages.get(f"/search?q={job}").headers["Location"] == f"/job/{job}/"
     assert pages.get("/search?q=the-one").headers["Location"] == f"/task/{task}/"
+    assert pages.get(f"/job?pandaid={job}&json", follow_redirects=True).json["job"]["pandaid"] == job
+    assert pages.get(f"/task/?json&jeditaskid={task}", follow_redirects=True).json["task"]["jeditaskid"] == task
     assert "LOCAL" in get(pages, "/search?q=l")
     assert "0 found" in get(pages, "/search?q=nothing-like-it")
 
