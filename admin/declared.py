@@ -30,7 +30,12 @@ def known() -> Mapping[str, AnyTunable]:
 
 
 def _load(name: str, skip: tuple[str, ...]) -> None:
-    module = importlib.import_module(name)
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == __name__.partition(".")[0]:
+            raise
+        return  # it needs an extra that is not installed here: nothing of it is at work
     for found in pkgutil.iter_modules(getattr(module, "__path__", ()), f"{name}."):
         if not found.name.startswith(skip) and not found.name.endswith(".__main__"):
             _load(found.name, skip)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -120,6 +122,13 @@ def test_numbers_that_nothing_can_calculate_with_are_refused(operator: Operator,
     refused = operator("settings", "set", name, value).error
     assert isinstance(refused, Invalid)
     assert "is out of range" in str(refused)
+
+
+def test_the_names_are_known_without_the_extras() -> None:
+    """`sql/silence.py` needs the driver of PostgreSQL, which who has SQLite need not install."""
+    program = "import sys; sys.modules['psycopg'] = None\nfrom bamboo.admin.declared import known; print(*known())"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert told.split() == list(declared.known())
 
 
 def test_every_percentage_says_what_is_too_much() -> None:
