@@ -29,7 +29,7 @@ class Fenced:
 def copy_sqlite(engine: sa.Engine, target: Path) -> None:
     """Copy an SQLite database as it is at one moment, while others write to it (sqlite.org/backup.html).
 
-    The copy gets its name when it is whole. Raises `Invalid` for other databases, and `OSError`.
+    The copy gets its name when it is whole, and is for its owner alone. Raises `Invalid` for other databases, and `OSError`.
     """
     if engine.dialect.name != "sqlite":
         do = "use its own tools: for PostgreSQL pg_dump --format=custom"
@@ -38,6 +38,7 @@ def copy_sqlite(engine: sa.Engine, target: Path) -> None:
 
     partial = target.with_name(f".{target.name}.partial")
     partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600)
     raw = engine.raw_connection()
     try:
         source = cast(sqlite3.Connection, raw.driver_connection)

@@ -39,7 +39,12 @@ def current(engine: sa.Engine) -> str | None:
 
 
 def upgrade(engine: sa.Engine, revision: str = "head") -> None:
-    """Bring the database to a revision; nothing happens when it is there. It may be interrupted and repeated."""
+    """Bring the database to a revision; nothing happens when it is there. It may be interrupted and repeated.
+
+    A file of SQLite that is made is for its owner and group alone.
+    """
+    if engine.dialect.name == "sqlite" and engine.url.database not in (None, "", ":memory:"):
+        Path(str(engine.url.database)).touch(mode=0o640)
     with _migrating(engine) as connection:
         command.upgrade(_config(connection), revision)
 

@@ -62,6 +62,7 @@ def doctor(
                 if finding.do:
                     say(f"         -> {finding.do}")
         n = {verdict: sum(finding.verdict is verdict for finding in findings) for verdict in Verdict}
-        say(f"{len(findings)} checks: {n[Verdict.FAULT]} faults, {n[Verdict.WARNING]} warnings")
+        told = [f"{n[one]} {one}{'s' if n[one] != 1 else ''}" for one in (Verdict.FAULT, Verdict.WARNING)]
+        say(f"{len(findings)} checks: {', '.join(told)}")
     if worst(findings) is Verdict.FAULT:
         raise SystemExit(1)

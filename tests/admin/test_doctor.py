@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from bamboo.__main__ import main
+from bamboo.admin.database import opened
 from bamboo.admin.doctor import clocks, database, disk, outside, permissions, plugins, tokens, work
 from bamboo.admin.doctor.examination import examine
 from bamboo.admin.doctor.findings import Finding, Verdict, worst
@@ -23,7 +25,7 @@ from bamboo.admin.state import StateFolder
 from bamboo.admin.tokens import key_folder
 from bamboo.core.clock import utc_now
 from bamboo.core.settings import load
-from bamboo.sql import grid_sources, migrate, queues
+from bamboo.sql import backups, grid_sources, migrate, queues
 from bamboo.sql import tables as t
 from bamboo.sql.engine import open_engine
 
@@ -220,6 +222,21 @@ def test_a_database_that_everybody_can_read(tmp_path: Path, sqlite_url: str) -> 
     assert list(permissions.check(patient)) == []
 
 
+def test_a_database_that_bamboo_makes_is_not_for_everybody(tmp_path: Path) -> None:
+    made = tmp_path / "bamboo.db"
+    with opened(f"sqlite:///{made}") as engine:
+        migrate.upgrade(engine)
+        backups.copy_sqlite(engine, tmp_path / "copy.db")
+    assert [stat.S_IMODE(path.stat().st_mode) & 0o007 for path in (made, tmp_path / "copy.db")] == [0, 0]
+
+
+def test_the_daemon_of_a_system_that_is_up(tmp_path: Path, examined: Callable[..., list[Finding]]) -> None:
+    """`bamboo up` runs one without a word of it in the configuration."""
+    found = examined(state=StateFolder(tmp_path / "state"))
+    assert the_one(found, "chores can be run").verdict is Verdict.OK
+    assert "plugins" not in [check for check, _ in bad(found)]
+
+
 def test_plugins_and_chores_that_are_not_there(patient: Callable[..., Patient]) -> None:
     chores = {"adder": {"period": 1}, "wacher": {"period": 1}}
     given = {
@@ -380,5 +397,6 @@ def test_the_command(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert {"ok", "warning"} == {row["verdict"] for row in everything}
     broken = CliRunner().invoke(main, ["doctor", "--db", "sqlite:////nowhere/at/all.db"], standalone_mode=False)
     assert broken.exit_code == 1
+    assert " 1 fault, " in broken.output
     assert "FAULT    database" in broken.output
     assert migrate.head() in CliRunner().invoke(main, ["doctor", "--all"], standalone_mode=False).output
