@@ -88,7 +88,9 @@ def up(
             click.echo(f'In another shell: eval "$(bamboo client env --state {shlex.quote(str(folder.root))})"')
             click.echo("Then bamboo, and PanDA's prun and pbook, work with it.")
             if not db_url:  # the password of another one is nobody's business
-                click.echo(f"Operators' commands (settings, share, retry-rules, storage, plan): export {_named(url)}")
+                names = "settings, share, retry-rules, storage, plan, audit, db"
+                click.echo(f"Operators' commands ({names}): export {_named(url)}")
+            click.echo(f"Is all well? bamboo doctor --state {shlex.quote(str(folder.root))}")
             system.supervisor.keep()
         except Interrupted:
             click.echo("stopping ...", err=True)

@@ -61,7 +61,7 @@ def examine(
 def _unnamed(url: str) -> list[Finding]:
     """What is wrong with a URL that cannot even be read."""
     if not url:
-        do = "set url in [database] or BAMBOO_DATABASE__URL, or give --db or --state"
+        do = "set url in [database] or BAMBOO_DATABASE__URL, or give --db, or --state with the folder of `bamboo up`"
         return [database.CHECK.fault("[database] url", "no database is named", do)]
     try:
         sa.make_url(url)

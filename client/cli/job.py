@@ -185,7 +185,7 @@ def print_job(found: JobInfo) -> None:
     print_line("created", found.created)
     print_line("started", found.started)
     print_line("ended", found.ended)
-    print_line("memory", bytes_text(found.max_rss_kb * 1024) if found.max_rss_kb else "")
+    print_line("memory", bytes_text(found.max_rss_kb / 1024 * 1e6) if found.max_rss_kb else "")
     print_line("cpu", f"{found.cpu_seconds:.0f} s" if found.cpu_seconds else "")
     print_line("arguments", found.parameters)
     if found.files:

@@ -101,7 +101,7 @@ def _histograms(row: Any, figures: Iterable[Any]) -> list[Any]:
     seconds = [(one.status, (one.ended_at - one.started_at).total_seconds()) for one in over]
     unit, length = ("minutes", 60) if max((n for _, n in seconds), default=0) > SHORT_SECONDS else ("seconds", 1)
     times = [(status, n / length) for status, n in seconds]
-    memory = [(one.status, (one.max_pss_kb or one.max_rss_kb or 0) / 1000 or None) for one in seen]
+    memory = [(one.status, (one.max_pss_kb or one.max_rss_kb or 0) / 1024 or None) for one in seen]
     limit = row.max_walltime_seconds / length or None
     return [
         one

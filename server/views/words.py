@@ -70,6 +70,11 @@ def size(n_bytes: float | None) -> str:
     return f"{value:.3g} {_UNITS[-1]}"
 
 
+def memory(n_kb: float | None) -> str:
+    """Memory as the kernel counts it, in the MB of 1024 kB in which tasks ask for it; empty for 0."""
+    return size(n_kb / 1024 * 1e6) if n_kb else ""
+
+
 def part(some: float, whole: float) -> str:
     """`37 %`; never 0 % of something, nor 100 % of less than all."""
     if not whole:
