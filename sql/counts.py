@@ -10,8 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ..core.states import JOBS, JobState
+from ..core.states import JOBS, LEASED, JobState
 from .generation import NewJob
+from .jobs import is_in
 from .tables import given_cores, job_counts, jobs, tasks, work_queues
 
 #: Up to so many jobs are counted within some milliseconds.
@@ -122,13 +123,27 @@ def lately(tx: sa.Connection, *, now: datetime) -> tuple[dict[str, dict[str, int
 
     Few jobs are counted for whoever asks; of many the kept counts are told, as long as somebody keeps them.
     """
-    counted_at = tx.scalar(sa.select(sa.func.min(job_counts.c.counted_at)))
-    if counted_at is not None and now - counted_at < KEPT:
-        kept = by_queue(tx)
-        if sum(n for by_status in kept.values() for n in by_status.values()) > FEW:
-            going = {queue: {status: n for status, n in kept[queue].items() if status in GOING} for queue in kept}
-            return {queue: by_status for queue, by_status in going.items() if by_status}, counted_at
-    return by_queue_now(tx), None
+    counted_at = counted_many(tx, now=now)
+    if counted_at is None:
+        return by_queue_now(tx), None
+    kept = by_queue(tx)
+    going = {queue: {status: n for status, n in kept[queue].items() if status in GOING} for queue in kept}
+    return {queue: by_status for queue, by_status in going.items() if by_status}, counted_at
+
+
+def counted_many(tx: sa.Connection, *, now: datetime) -> datetime | None:
+    """When jobs were counted last, if they are too many to count them for whoever asks."""
+    counted_at: datetime | None = tx.scalar(sa.select(sa.func.min(job_counts.c.counted_at)))
+    if counted_at is None or now - counted_at >= KEPT:
+        return None
+    return counted_at if (tx.scalar(sa.select(sa.func.sum(job_counts.c.n_jobs))) or 0) > FEW else None
+
+
+def running_now(tx: sa.Connection, name: str) -> list[sa.Row[Any]]:
+    """Jobs that run by a column of theirs, counted now: `value`, `n_jobs`, `n_cores`."""
+    figures = (sa.func.count().label("n_jobs"), sa.func.sum(jobs.c.core_count).label("n_cores"))
+    statement = sa.select(jobs.c[name].label("value"), *figures).where(jobs.c.status == JobState.RUNNING)
+    return list(tx.execute(statement.where(is_in(*LEASED)).group_by(jobs.c[name])))
 
 
 def by_queue_now(tx: sa.Connection, queue: str | None = None) -> dict[str, dict[str, int]]:

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ...core.job_errors import meaning_of, who_must_act
-from ...sql import history
+from ...sql import counts, history
 from ...sql.history import ALL, Of
 from .chart import Chart, averaged, over_time
 
@@ -59,15 +59,24 @@ def _explained(cause: str) -> dict[str, Any]:
 
 
 def sampled_at(tx: sa.Connection, now: datetime) -> datetime | None:
-    """When running jobs were last sampled; None if that was long ago, as when there have been none since."""
+    """When the running jobs were sampled that a page tells of; None where they are counted for whoever asks, or where
+    the last sample is old, as there have been none since."""
+    if counts.counted_many(tx, now=now) is None:
+        return None
     last = history.last_sample(tx)
     return last if last and now - last < 2 * history.STEP else None
 
 
 def running(tx: sa.Connection, name: str, now: datetime) -> list[dict[str, Any]]:
-    """Cores that ran when last sampled by `queue`, `gshare` or `user_name`: [{name, n_jobs, n_cores}], most first."""
-    last = sampled_at(tx, now)
-    rows = history.samples(tx, "value", since=last, of=Of(name, statuses=["running"])) if last else []
+    """Cores that run by `queue`, `gshare` or `user_name`: [{name, n_jobs, n_cores}], most first.
+
+    Few jobs are counted for whoever asks; of many the last sample is told.
+    """
+    if counts.counted_many(tx, now=now) is None:
+        rows = counts.running_now(tx, name)
+    else:
+        last = sampled_at(tx, now)
+        rows = history.samples(tx, "value", since=last, of=Of(name, statuses=["running"])) if last else []
     return [
         {"name": row.value, "n_jobs": row.n_jobs, "n_cores": row.n_cores}
         for row in sorted(rows, key=lambda one: -one.n_cores)

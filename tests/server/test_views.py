@@ -195,6 +195,21 @@ def test_cores_that_ran_long_ago_do_not_run(
     assert (later["sampled_at"], later["running"]["user_name"]) == (None, [])
 
 
+def test_what_runs_is_not_what_ran(pages: FlaskClient, world: Any, engine: sa.Engine, clock: ManualClock) -> None:
+    """A sample that finds no job leaves no row, so that the last one may be of long ago."""
+    (job,) = world.jobs(1)
+    running = {"status": "running", "lease_until": clock()}
+    for status, n in ((running, 1), ({"status": "finished", "lease_until": None}, 0)):
+        with engine.begin() as tx:
+            tx.execute(sa.update(t.jobs).where(t.jobs.c.pandaid == job).values(**status))
+            history.take_sample(tx, history.step_of(clock()))
+        found: Any = pages.get("/?json").json
+        assert [one["n_jobs"] for one in found["running"]["user_name"]] == [1] * n
+        users: Any = pages.get("/users/?json").json
+        assert [one["running_cores"] for one in users] == [n]
+        clock.advance(seconds=2 * history.STEP.total_seconds())
+
+
 def test_all_attempts_at_an_input_are_side_by_side(pages: FlaskClient, world: Any, engine: sa.Engine) -> None:
     first, second, other = world.jobs(3)
     with engine.begin() as tx:
