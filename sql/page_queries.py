@@ -143,13 +143,13 @@ def pilots_at_work(tx: sa.Connection, *, queue: str | None = None, limit: int) -
 def recent_decisions(
     tx: sa.Connection, *, actor: str | None = None, queue: str | None = None, limit: int
 ) -> list[sa.Row[Any]]:
-    """What was decided last, newest first."""
+    """The newest decisions, those that were taken again last first."""
     statement = sa.select(decisions).order_by(decisions.c.id.desc()).limit(limit)
     if actor is not None:
         statement = statement.where(decisions.c.actor == actor)
     if queue is not None:
         statement = statement.where(decisions.c.queue == queue)
-    return list(tx.execute(statement))
+    return sorted(tx.execute(statement), key=lambda row: (row.last_at, row.id), reverse=True)
 
 
 def all_leases(tx: sa.Connection, *, limit: int = 1000) -> list[sa.Row[Any]]:
