@@ -29,7 +29,8 @@ class Fenced:
 def copy_sqlite(engine: sa.Engine, target: Path) -> None:
     """Copy an SQLite database as it is at one moment, while others write to it (sqlite.org/backup.html).
 
-    The copy gets its name when it is whole, and is for its owner alone. Raises `Invalid` for other databases, and `OSError`.
+    The copy gets its name when it is whole, and is for its owner alone. Raises `Invalid` for other databases, and
+    `OSError`.
     """
     if engine.dialect.name != "sqlite":
         do = "use its own tools: for PostgreSQL pg_dump --format=custom"
