@@ -84,7 +84,8 @@ class JobControl(Component):
                 done, empty = done + 1, 0
                 continue
             empty += 1
-            log.info("no work", extra={"event": "acquire", "in_a_row": empty})
+            seldom = empty & (empty - 1) == 0  # a pilot may wait for days
+            log.log(logging.INFO if seldom else logging.DEBUG, "no work", extra={"event": "acquire", "in_a_row": empty})
             if options.polls and empty >= options.polls:
                 break
             self._pause(empty)
