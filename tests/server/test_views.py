@@ -181,20 +181,6 @@ def test_failures_by_cause(pages: FlaskClient, world: Any, engine: sa.Engine, cl
         assert re.search(r'<rect class="(s-failed|o-0)"', get(pages, path))
 
 
-def test_cores_that_ran_long_ago_do_not_run(
-    pages: FlaskClient, world: Any, engine: sa.Engine, clock: ManualClock
-) -> None:
-    world.jobs(2)
-    with engine.begin() as tx:
-        tx.execute(sa.update(t.jobs).values(status="running", lease_until=clock()))
-        history.take_sample(tx, history.step_of(clock()))
-    now: Any = pages.get("/?json").json
-    assert now["running"]["user_name"] == [{"name": "alice", "n_jobs": 2, "n_cores": 2}]
-    clock.advance(seconds=2 * history.STEP.total_seconds())
-    later: Any = pages.get("/?json").json
-    assert (later["sampled_at"], later["running"]["user_name"]) == (None, [])
-
-
 def test_what_runs_is_not_what_ran(pages: FlaskClient, world: Any, engine: sa.Engine, clock: ManualClock) -> None:
     """A sample that finds no job leaves no row, so that the last one may be of long ago."""
     (job,) = world.jobs(1)
