@@ -178,8 +178,8 @@ def parse_json(text: bytes | str) -> Any:
     Raises `Unreadable` and `TooLarge`.
     """
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    try:
-        value = json.loads(raw, parse_constant=_no_constant, parse_float=_finite)
+    try:  # decoded here: from bytes the reader takes UTF-16 and half characters too, which hide what cannot be stored
+        value = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
         raise TooLarge(f"the JSON is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError as error:  # what the decoders of JSON, UTF-8 and very long numbers raise

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,25 @@ def test_heartbeats_are_answered_as_by_the_route(
     context_of(app).heartbeats.write()
     with engine.connect() as tx:
         assert [jobs.get_job(tx, pandaid).max_pss_kb for pandaid in several] == several
+
+
+def test_what_cannot_be_stored_costs_nobody_else_a_heartbeat(
+    app: Flask, lane: FastLane, issuer: Issuer, running: Any, clock: ManualClock, engine: sa.Engine
+) -> None:
+    """However it is encoded: what is collected is written together."""
+    mine, *others = running(4)
+    token = known(app, pilot_token(issuer), mine)
+    clock.advance(seconds=60)
+    beats = [beat(token, pandaid, max_pss=7, stdout="\x00\ud800") for pandaid in others]
+    escaped, wide, half = (one.body.decode() for one in beats)
+    bodies = escaped.encode(), wide.encode("utf-16"), half.replace("\\ud800", "\ud800").encode("utf-8", "surrogatepass")
+    beats = [replace(one, body=body) for one, body in zip(beats, bodies, strict=True)]
+    first, *rest = answers_of(lane, [beat(token, mine, max_pss=7), *beats])
+    assert first is not None and rest[0] is not None
+    assert [by_the_route(app, one).status_code for one in beats[1:]] == [400, 400]
+    context_of(app).heartbeats.write()
+    with engine.connect() as tx:
+        assert [jobs.get_job(tx, pandaid).max_pss_kb for pandaid in (mine, *others)] == [7, 7, None, None]
 
 
 @pytest.mark.parametrize("status", ["running", "finished"])

@@ -55,6 +55,8 @@ def test_every_route_answers_in_the_envelope(app: Flask) -> None:
         (b'{"job_id": ' + b"9" * 10_000 + b"}", 400, 400),
         (b"\xff\xfe\x00", 400, 400),
         (b'{"broken', 400, 400),
+        ('{"job_id": 1, "node": "\\u0000"}'.encode("utf-16"), 400, 400),
+        (b'{"job_id": 1, "node": "\xed\xa0\x80"}', 400, 400),
         (b"\x1f\x8b", 400, 400),
         (b"\x1f\x8bgarbage", 400, 400),
         (gzip.compress(b'{"a": 1}', mtime=0)[:-9], 400, 400),
