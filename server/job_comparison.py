@@ -30,6 +30,9 @@ MIN_RATIO = 0.25
 SPANS = (("waiting", "created_at", "started_at", 60), ("running", "started_at", "ended_at", 5))
 #: What a pilot measures of its own work, in the order of `pilotTiming` (pilot protocol, final report).
 TIMED = ("getting the job", "stage-in", "payload", "stage-out", "initial setup", "setup")
+#: Of command lines that differ in more words than this, all that differs is told as one: to pair so many words takes
+#: time with their third power.
+MAX_WORDS = 200
 #: What may be the name of a file in a command line.
 _NAME = re.compile(r"""[^\s'",:=()\[\]{}]+""")
 #: In this order they are told.
@@ -201,13 +204,31 @@ def _parameters(left: Side, right: Side) -> Iterator[Line]:
     if ours == theirs:
         yield Line("what", "parameters", " ".join(ours), " ".join(theirs), False, "jobParameters")
         return
-    matcher = SequenceMatcher(None, ours, theirs, autojunk=False)
-    for change, a_from, a_to, b_from, b_to in matcher.get_opcodes():
+    for a_from, a_to, b_from, b_to in _changes(ours, theirs):
+        a, b = " ".join(ours[a_from:a_to]), " ".join(theirs[b_from:b_to])
+        before = ours[a_from - 1] if a_from else ""
+        name = f"parameters after {before}" if before.startswith("-") else "parameters"
+        yield Line("what", name, a or None, b or None, True, "jobParameters")
+
+
+def _changes(ours: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
+    """The spans that differ: from where to where in each."""
+    begin = _n_same(ours, theirs)
+    end = _n_same(ours[begin:][::-1], theirs[begin:][::-1])
+    ours, theirs = ours[begin : len(ours) - end], theirs[begin : len(theirs) - end]
+    if max(len(ours), len(theirs)) > MAX_WORDS:
+        yield begin, begin + len(ours), begin, begin + len(theirs)
+        return
+    for change, *places in SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes():
         if change != "equal":
-            a, b = " ".join(ours[a_from:a_to]), " ".join(theirs[b_from:b_to])
-            before = ours[a_from - 1] if a_from else ""
-            name = f"parameters after {before}" if before.startswith("-") else "parameters"
-            yield Line("what", name, a or None, b or None, True, "jobParameters")
+            a_from, a_to, b_from, b_to = (begin + place for place in places)
+            yield a_from, a_to, b_from, b_to
+
+
+def _n_same(ours: Sequence[str], theirs: Sequence[str]) -> int:
+    """How many words are the same from the beginning on."""
+    pairs = enumerate(zip(ours, theirs, strict=False))
+    return next((at for at, (one, other) in pairs if one != other), min(len(ours), len(theirs)))
 
 
 def _inputs(left: Side, right: Side) -> Iterator[Line]:

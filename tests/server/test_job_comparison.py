@@ -98,6 +98,17 @@ def test_words_that_differ(api: Any, ended: Ended, engine: sa.Engine) -> None:
     assert found == {"what: parameters after -p": ("a b", "a c")}
 
 
+def test_command_lines_that_differ_in_much(api: Any, ended: Ended, engine: sa.Engine) -> None:
+    """To pair their words would take hours."""
+    one, other = sorted(ended.jobs())[:2]
+    texts = {one: "-x " + "a b " * 4000 + "z", other: "-x " + "b a c " * 4000 + "z"}
+    with engine.begin() as tx:
+        for pandaid, text in texts.items():
+            tx.execute(sa.update(t.job_params).where(t.job_params.c.pandaid == pandaid).values(job_parameters=text))
+    found = lines(api.get("job/compare", job_id=one, other_id=other))
+    assert found["what: parameters after -x"] == (("a b " * 4000).rstrip(), ("b a c " * 4000).rstrip())
+
+
 def test_jobs_that_cannot_be_compared(api: Any, bob: Any, ended: Ended) -> None:
     first = min(ended.jobs())
     assert api.get("job/compare", job_id=999)["status"] == 404
