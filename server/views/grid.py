@@ -21,14 +21,15 @@ def pilots() -> Response:
     """Pilots that have a job, and workers that were heard of."""
     with context().reading() as tx:
         data = {
-            "jobs": [_pilot(row) for row in page_queries.pilots_at_work(tx, limit=SHOWN_PILOTS)],
+            "jobs": [pilot_row(row) for row in page_queries.pilots_at_work(tx, limit=SHOWN_PILOTS)],
             "workers": [row._asdict() for row in page_queries.list_workers(tx, limit=SHOWN_PILOTS)],
             "limit": SHOWN_PILOTS,
         }
     return show("pilots.html", "Pilots", data)
 
 
-def _pilot(row: Any) -> dict[str, Any]:
+def pilot_row(row: Any) -> dict[str, Any]:
+    """A job that a pilot has, without what only the pilot may know: the key that would hand out its job again."""
     names = "pandaid jeditaskid status queue node pilot_id batch_id worker_id heartbeat_at lease_until started_at"
     return {name: getattr(row, name) for name in names.split()}
 

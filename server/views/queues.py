@@ -14,6 +14,7 @@ from ...sql.queue_values import Layers
 from ..auth.access import NOBODY, open_to
 from ..context import context
 from . import activity
+from .grid import pilot_row
 from .show import routes, show
 
 #: What the page of a queue looks back on.
@@ -69,7 +70,7 @@ def queue(name: str) -> Response:
             "origins": {key: one.origin for key, one in sorted(Layers.of_row(row).values().items())},
             "causes": activity.causes(tx, since, mine),
             "decisions": [one._asdict() for one in page_queries.recent_decisions(tx, queue=name, limit=20)],
-            "jobs": [one._asdict() for one in page_queries.pilots_at_work(tx, queue=name, limit=SHOWN_PILOTS)],
+            "jobs": [pilot_row(one) for one in page_queries.pilots_at_work(tx, queue=name, limit=SHOWN_PILOTS)],
             "workers": [one._asdict() for one in page_queries.list_workers(tx, queue=name, limit=SHOWN_PILOTS)],
             "history": [one._asdict() for one in queue_history.of_queue(tx, name, limit=20)],
         }
