@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ MAX_LISTED = 10_000
 USUAL_HOURS = 12.0
 MAX_DISPLAYED = 1000
 _MAX_ID = 2**63 - 1
+_CODE = re.compile(r"-?[0-9]{1,9}")
 
 
 Span = Annotated[float, Field(ge=0, le=100_000)]
@@ -139,7 +141,7 @@ class JobsAsked(Window):
         if self.error:
             source, _, code = self.error.partition(":")
             column = ERROR_COLUMNS.get(source)
-            if column is None or not code.lstrip("-").isdigit():
+            if column is None or not _CODE.fullmatch(code):
                 do = f"give source:code, with one of {', '.join(ERROR_COLUMNS)}"
                 raise Invalid("the request", [Fault("error", "no error", do)])
             yield column, [code]
