@@ -17,8 +17,10 @@ from .show import go_to, routes
 
 
 class Ticket(Query):
+    """A page is a path here: browsers leave out tabs and line ends, behind which a second slash could hide."""
+
     ticket: Annotated[str, Field(max_length=4000)]
-    page: Annotated[str, Field(max_length=1000, pattern=r"^/([^/\\].*)?$")] = "/"
+    page: Annotated[str, Field(max_length=1000, pattern=r"^/([^/\\\x00-\x20][^\x00-\x1f]*)?$")] = "/"
 
 
 @routes.get("/sign_in")

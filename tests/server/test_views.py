@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -67,6 +68,16 @@ def test_a_page_is_there_empty_and_with_work_and_as_json(pages: FlaskClient, wor
     answer = pages.get(path + ("&" if "?" in path else "?") + "json")
     assert answer.status_code == 200 and answer.json is not None
     assert pages.get(path, headers={"Accept": "application/json"}).json == answer.json
+
+
+def test_what_only_a_pilot_may_know_is_on_no_page(pages: FlaskClient, world: Any, clock: ManualClock) -> None:
+    """Whoever repeats the request that took a job is given the job."""
+    held = {"status": "sent", "lease_until": clock() + timedelta(hours=1)}
+    (job,) = world.jobs(1, **held, claim_key="of-the-request", pilot_id="the-pilot")
+    for path in (*PAGES, f"/job/{job}/"):
+        for answer in (get(pages, path), get(pages, path + ("&" if "?" in path else "?") + "json")):
+            assert "of-the-request" not in answer, path
+    assert "the-pilot" in get(pages, "/queue/LOCAL/?json")
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -137,6 +148,9 @@ def test_jobs_are_those_of_the_last_hours_or_of_a_task(pages: FlaskClient, world
         ("/tasks/?date_from=yesterday", "date_from"),
         ("/tasks/?display_limit=5000", "display_limit"),
         ("/jobs/?error=nobody:1", "error"),
+        ("/jobs/?error=pilot:--5", "error"),
+        ("/jobs/?error=pilot:²", "error"),
+        ("/jobs/?error=pilot:99999999999", "error"),
         ("/jobs/?pandaid=99999999999999999999", "pandaid"),
     ],
 )
@@ -305,8 +319,8 @@ def test_signing_out(keyed: Flask, issuer: Issuer) -> None:
 
 
 def test_a_page_to_go_to_is_one_of_ours(keyed: Flask) -> None:
-    for page in ("https://evil.example/", "//evil.example/", "/\\evil.example"):
-        assert "page" in get(keyed.test_client(), f"/sign_in?ticket=x&page={page}", 422)
+    for page in ("https://evil.example/", "//evil.example/", "/\\evil.example", "/%09/evil.example", "/x%0d%0aA:%20b"):
+        assert "<code>page</code>" in get(keyed.test_client(), f"/sign_in?ticket=x&page={page}", 422)
 
 
 def test_pages_may_be_for_those_who_are_signed_in(
