@@ -43,7 +43,9 @@ def get_attributes() -> Response:
 @open_to(OWN)
 def get_web_ticket() -> Response:
     """A ticket with which a browser signs in as the caller: the address to open within a minute."""
-    ticket = sessions().ticket(caller(), context().now())
+    user, now = caller(), context().now()
+    claims, _ = door_of(current_app).shown(request, user.vo, now)
+    ticket = sessions().ticket(request, user, now, claims["exp"] if claims else None)
     return succeeded({"ticket": ticket, "address": f"{context().public_url()}/sign_in?{urlencode({'ticket': ticket})}"})
 
 

@@ -2,7 +2,8 @@
 
 `bamboo web` asks for a ticket with its user's token; whoever opens the address with it within a minute gets a cookie.
 Ticket and cookie say who it is, sealed with the server's key, so that nothing is kept and every process knows them.
-The cookie counts for changes only when they come from a page of this very server (`Origin`).
+The cookie is good no longer than the token that was shown, and gives no other ticket. It counts for changes only when
+they come from a page of this very server (`Origin`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from .errors import NotAdmitted, NotProven
 COOKIE = "bamboo_session"
 TICKET_SECONDS = 60
 SESSION_SECONDS = 12 * 3600
+#: The name of the routes of PanDA's old style.
+OLD_STYLE = "old_style"
 _TICKET, _SESSION = "ticket", "session"
 _HOW = "say `bamboo web` where you are signed in"
 
@@ -33,47 +36,59 @@ class Sessions:
 
     fernet: MultiFernet
 
-    def ticket(self, caller: Caller, now: datetime) -> str:
-        """What a browser may exchange for a cookie."""
-        return self._seal(_TICKET, caller, now)
+    def ticket(self, request: Request, caller: Caller, now: datetime, until: float | None) -> str:
+        """What a browser may exchange for a cookie, which ends when the caller's token does (epoch seconds; None: none).
+
+        Raises `NotAdmitted` for a request that shows a cookie itself: with it a session could go on for ever.
+        """
+        if self.caller(request, now) is not None:
+            raise NotAdmitted("a browser that is signed in gets no tickets for others", hint=_HOW)
+        return self._seal(_TICKET, caller, now, until)
 
     def cookie(self, ticket: str, now: datetime) -> str:
         """The cookie for a ticket; raises `Invalid`."""
         try:
-            found = self._open(_TICKET, ticket, TICKET_SECONDS, now)
+            found, until = self._open(_TICKET, ticket, TICKET_SECONDS, now)
         except NotProven as error:
             raise Invalid("the ticket", [Fault("ticket", str(error), _HOW)]) from None
-        return self._seal(_SESSION, found, now)
+        return self._seal(_SESSION, found, now, until)
 
     def caller(self, request: Request, now: datetime) -> Caller | None:
         """Who the request's cookie says it is; None without one. Raises `NotProven` and `NotAdmitted`."""
         cookie = request.cookies.get(COOKIE)
         if not cookie or "Authorization" in request.headers:
             return None
-        found = self._open(_SESSION, cookie, SESSION_SECONDS, now)
-        if request.method not in ("GET", "HEAD") and not _is_from_own_page(request):
+        found, _ = self._open(_SESSION, cookie, SESSION_SECONDS, now)
+        if _may_change(request) and not _is_from_own_page(request):
             raise NotAdmitted("this change comes from a page of another server", hint="use the pages of this one")
         return found
 
-    def _seal(self, kind: str, caller: Caller, now: datetime) -> str:
+    def _seal(self, kind: str, caller: Caller, now: datetime, until: float | None) -> str:
         said = {name: _plain(value) for name, value in asdict(caller).items()}
-        return self.fernet.encrypt_at_time(json.dumps([kind, said]).encode(), int(now.timestamp())).decode()
+        return self.fernet.encrypt_at_time(json.dumps([kind, said, until]).encode(), int(now.timestamp())).decode()
 
-    def _open(self, kind: str, sealed: str, seconds: int, now: datetime) -> Caller:
+    def _open(self, kind: str, sealed: str, seconds: int, now: datetime) -> tuple[Caller, float | None]:
         try:
             text = self.fernet.decrypt_at_time(sealed, seconds, int(now.timestamp()))
-            found, said = json.loads(text)
+            found, said, until = json.loads(text)
         except (InvalidToken, ValueError, TypeError):
             raise NotProven(f"the {kind} is not ours, or too old", hint=_HOW) from None
         if found != kind:
             raise NotProven(f"this is no {kind}", hint=_HOW)
+        if until is not None and now.timestamp() >= until:
+            raise NotProven(f"the token that the {kind} was given for has expired", hint=_HOW)
         sets = {name: frozenset(said[name]) for name in ("roles", "groups")}
         queues = None if said["queues"] is None else frozenset(said["queues"])
-        return Caller(**{**said, **sets, "queues": queues})
+        return Caller(**{**said, **sets, "queues": queues}), until
 
 
 def _plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, frozenset) else value
+
+
+def _may_change(request: Request) -> bool:
+    """Whether a request may be more than a look: those of the old style are commands by GET too, which any link makes."""
+    return request.method not in ("GET", "HEAD") or request.blueprint == OLD_STYLE
 
 
 def _is_from_own_page(request: Request) -> bool:

@@ -302,7 +302,7 @@ def test_tickets_and_cookies_end(keyed: Flask, issuer: Issuer, clock: ManualCloc
     client = keyed.test_client()
     bearer = {"Authorization": f"Bearer {issuer.token()}", "Origin": "cms"}
     told: Any = client.post("/api/v1/system/get_web_ticket", headers=bearer).json
-    signed = sign_in(keyed, issuer)
+    signed = sign_in(keyed, issuer, exp=int(clock().timestamp()) + 2 * SESSION_SECONDS)
     clock.advance(seconds=TICKET_SECONDS + 1)
     assert "too old" in get(client, f"/sign_in?ticket={told['data']['ticket']}", 422)
     client.set_cookie(COOKIE, told["data"]["ticket"])  # a ticket is no cookie
@@ -310,6 +310,27 @@ def test_tickets_and_cookies_end(keyed: Flask, issuer: Issuer, clock: ManualCloc
     assert "you are" in get(signed, "/")
     clock.advance(seconds=SESSION_SECONDS)
     assert "you are" not in get(signed, "/")
+
+
+def test_nobody_is_signed_in_for_longer_than_their_token_lasts(
+    keyed: Flask, issuer: Issuer, clock: ManualClock
+) -> None:
+    signed = sign_in(keyed, issuer, exp=int(clock().timestamp()) + 600)
+    refused = signed.post("/api/v1/system/get_web_ticket", headers={"Origin": "http://localhost"})
+    assert (refused.status_code, refused.json["success"]) == (403, False)
+    clock.advance(seconds=599)
+    assert "you are" in get(signed, "/")
+    clock.advance(seconds=1)
+    assert "you are" not in get(signed, "/")
+
+
+def test_a_link_gives_no_command(keyed: Flask, issuer: Issuer, world: Any) -> None:
+    """The old style takes commands by GET, and browsers send their cookie along with whatever link is followed."""
+    task = world.task(user="Alice Example")
+    owner = sign_in(keyed, issuer)
+    answer = owner.get(f"/server/panda/killTask?jediTaskID={task}")
+    assert answer.status_code == 403 and "page of another server" in answer.text
+    assert "kill, queued" not in get(owner, f"/task/{task}/")
 
 
 def test_signing_out(keyed: Flask, issuer: Issuer) -> None:
