@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -52,14 +52,29 @@ _REQUEST_ID = REQUEST_ID_HEADER.lower()
 Headers = list[tuple[str, str]]
 
 
+class WholeFile:
+    """A file that a route sends, which goes to the client from the disk (`wsgi.file_wrapper` of PEP 3333).
+
+    What is sent as a stream waits in memory for clients that read slowly, however much it is.
+    """
+
+    def __init__(self, file: IO[bytes], block_size: int = 0) -> None:
+        self.path = str(file.name)
+        file.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        raise TypeError("a file is sent by its path")
+
+
 @dataclass
 class Answer:
-    """What the application has answered; `more` is there when the body is too large to be sent as one."""
+    """What the application has answered: a `body`; `more` where it is too large to be sent as one; or a `file`."""
 
     status: int = 500
     headers: Headers = field(default_factory=list)
     body: bytes = b""
     more: Generator[bytes, None, None] | None = None
+    file: str | None = None
 
 
 class Gateway:
@@ -126,6 +141,9 @@ class Gateway:
             if scope.method == "GET" and (wanted := environment.get(WANTED)) is not None:
                 await self._stream(scope, protocol, wanted, answer)
                 return
+            if answer.file is not None:
+                protocol.response_file(answer.status, answer.headers, answer.file)
+                return
             if answer.more is None:
                 protocol.response_bytes(answer.status, answer.headers, answer.body)
                 return
@@ -152,6 +170,9 @@ class Gateway:
             return written.append
 
         chunks: Iterable[bytes] = self._app(environment, start_response)
+        if isinstance(chunks, WholeFile):
+            answer.file = chunks.path
+            return answer
         length = dict(answer.headers).get("content-length", "0")
         if int(length) > IN_MEMORY_BYTES:
             answer.more = _until_closed(chunks)
@@ -247,6 +268,7 @@ def _environment(scope: Any, body: IO[bytes], size: int) -> dict[str, Any]:
         "wsgi.url_scheme": scope.scheme,
         "wsgi.input": body,
         "wsgi.errors": sys.stderr,
+        "wsgi.file_wrapper": WholeFile,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,

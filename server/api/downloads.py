@@ -65,7 +65,7 @@ def sandbox(name: str) -> Response:
     if sandboxes.is_use_worth_noting(found, now):
         with context().writing() as tx:
             sandboxes.note_use(tx, name, now=now)
-    return send_file(path, mimetype=BYTES)
+    return send_file(path, mimetype=BYTES, conditional=False)  # a range of it would go through memory
 
 
 @routes.get("/trf/user/<name>")

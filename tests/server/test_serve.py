@@ -11,9 +11,15 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import sqlalchemy as sa
 from patience import PATIENCE_SECONDS, eventually
+from served import served
+
+from bamboo.core.clock import utc_now
+from bamboo.sql import sandboxes
 
 PROGRAM = Path(__file__).parent / "serving.py"
 
@@ -154,3 +160,33 @@ def test_a_target_may_be_a_whole_address(server: Server) -> None:
         line.sendall(target + b"\r\nHost: pandaserver-doma.cern.ch:25080\r\nConnection: close\r\n\r\n")
         answer = b"".join(iter(lambda: line.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 200") and b"#!/usr/bin/env python3" in answer
+
+
+def test_a_file_that_somebody_reads_slowly_is_not_kept_in_memory(
+    database_url: str, engine: sa.Engine, tmp_path: Path
+) -> None:
+    """The second one has read it to its end, by when the server would have read it for the first one too."""
+    name, n_bytes = "sources.slow.tar.gz", 96 << 20
+    with engine.begin() as tx:
+        sandboxes.insert(tx, name, user_name="a", size_bytes=n_bytes, checksum="0", now=utc_now())
+    with served(database_url, tmp_path / "cache", workers=1) as running, socket.socket() as slow:
+        (tmp_path / "cache" / name).touch()
+        os.truncate(tmp_path / "cache" / name, n_bytes)
+        assert running.get("/cache/none").status == 404
+        (worker,) = running.workers()
+        before = peak_bytes(worker)
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        place = urlsplit(running.address)
+        slow.connect((place.hostname, place.port))
+        slow.sendall(f"GET /cache/{name} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert slow.recv(12) == b"HTTP/1.1 200"
+        whole = running.get(f"/cache/{name}", Range="bytes=0-")
+        assert (whole.status, len(whole.body)) == (200, n_bytes)
+        assert whole.headers["content-type"] == "application/octet-stream"
+        assert peak_bytes(worker) - before < n_bytes / 3
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has had."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
