@@ -30,6 +30,8 @@ IDLE_SECONDS = 5.0
 QUIET_SECONDS = 15.0
 #: How long a stream lives before its reader has to come again: what the reader may do is asked anew then.
 LIFE_SECONDS = 300.0
+#: A stream ends after so much: what its reader does not take waits in memory. Who has taken it comes again for more.
+MOST_CHARACTERS = 1 << 18
 #: The key in a request's WSGI environment by which a route asks for its answer to become a stream.
 WANTED = "bamboo.stream"
 LOG = "log"
@@ -88,10 +90,12 @@ class Streams:
         gone = asyncio.ensure_future(protocol.client_disconnect())
         try:
             await transport.send_str(beginning)
+            left = MOST_CHARACTERS
             with suppress(TimeoutError):
                 async with asyncio.timeout(LIFE_SECONDS):
-                    while (text := await _next(stream, gone)) is not None:
+                    while left > 0 and (text := await _next(stream, gone)) is not None:
                         await transport.send_str(text)
+                        left -= len(text)
         finally:
             self._open.discard(stream)
             gone.cancel()

@@ -18,8 +18,10 @@ from patience import PATIENCE_SECONDS, eventually
 from served import Served, served
 
 from bamboo.core.clock import ManualClock, utc_now
+from bamboo.core.flight_records import KEPT_BYTES
 from bamboo.core.states import TaskState
 from bamboo.server.live.events import Seen
+from bamboo.server.live.streams import MOST_CHARACTERS
 from bamboo.sql import tasks
 from bamboo.tests.server.conftest import World
 
@@ -135,6 +137,24 @@ def test_who_reads_too_late_is_told_how_much_is_missing(server: Served, world: W
     report(server, job, record={"stdout": {"at": 1000, "text": "the end\n"}})
     with reading(server, f"job/log?job_id={job}") as reader:
         assert reader.next("stdout").data == {"text": "the end\n", "missing": 1000}
+
+
+def test_a_stream_ends_when_it_has_brought_much(server: Served, world: World) -> None:
+    """What a reader does not take is not kept without bounds; who has taken it goes on where it was."""
+    job, at, text = take_job(server, world), 0, "x" * KEPT_BYTES
+    with reading(server, f"job/log?job_id={job}") as reader:
+        last, heard = "", iter(reader)
+        while at <= MOST_CHARACTERS:
+            piece = {"at": at, "text": text}
+            report(server, job, record={"stdout": piece, "stderr": piece})
+            at += KEPT_BYTES
+            both = [next(heard, None), next(heard, None)]
+            if None in both:
+                break
+            last = str(both[1] and both[1].id)
+        assert list(heard) == [] and MOST_CHARACTERS / 2 - 2 * KEPT_BYTES < at < MOST_CHARACTERS
+    with reading(server, f"job/log?job_id={job}", Last_Event_ID=last) as reader:
+        assert reader.next("stdout").data == {"text": text, "missing": 0}
 
 
 def test_a_task_is_followed_to_its_end(server: Served, world: World, engine: sa.Engine) -> None:
