@@ -37,7 +37,7 @@ class Sessions:
     fernet: MultiFernet
 
     def ticket(self, request: Request, caller: Caller, now: datetime, until: float | None) -> str:
-        """What a browser may exchange for a cookie, which ends when the caller's token does (epoch seconds; None: none).
+        """What a browser may exchange for a cookie, which ends when the caller's token does (in epoch seconds).
 
         Raises `NotAdmitted` for a request that shows a cookie itself: with it a session could go on for ever.
         """
@@ -87,7 +87,7 @@ def _plain(value: Any) -> Any:
 
 
 def _may_change(request: Request) -> bool:
-    """Whether a request may be more than a look: those of the old style are commands by GET too, which any link makes."""
+    """Whether a request may be more than a look: the old style takes commands by GET, which any link makes."""
     return request.method not in ("GET", "HEAD") or request.blueprint == OLD_STYLE
 
 

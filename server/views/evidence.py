@@ -15,6 +15,7 @@ from .. import job_comparison, task_rows
 from ..auth.access import NOBODY, open_to
 from ..context import context
 from .show import routes, show
+from .viewer import is_user
 
 
 @routes.get("/task/<int:task_id>/contrasts/")
@@ -56,4 +57,6 @@ def compare(pandaid: int, other: int) -> Response:
 
 
 def _shown(comparison: Mapping[str, Any]) -> Response:
+    lines = [line for line in comparison["lines"] if line["key"] != "jobParameters" or is_user()]
+    comparison = {**comparison, "lines": lines}
     return show("compare.html", "Two jobs side by side", comparison)

@@ -21,9 +21,11 @@ from ..declared import reads
 from ..task_rows import small
 from .chart import histogram
 from .show import go_to, routes, show
-from .viewer import viewer
+from .viewer import is_user, viewer
 from .words import path
 
+#: What only users see: people write all sorts of things into command lines.
+FOR_USERS = ("raw_task_params", "task_creation_arguments")
 #: Events of a task that its page shows.
 SHOWN_EVENTS = 100
 #: Jobs that take less are shown in seconds.
@@ -67,6 +69,8 @@ def task(task_id: int) -> Response:
         }
         figures = page_queries.job_figures(tx, task_id)
         ahead = _ahead(tx, row, data["task"])
+    if not is_user():
+        data["task"] = {name: value for name, value in data["task"].items() if name not in FOR_USERS}
     shown = {**data, "forecast": asdict(ahead) if ahead else None}
     who = viewer()
     more = {

@@ -13,3 +13,9 @@ def viewer() -> Caller | None:
         return caller()
     except BambooError:
         return None
+
+
+def is_user() -> bool:
+    """Whether it is somebody who may read what users read of each other: parameters and command lines among it."""
+    who = viewer()
+    return who is not None and who.is_user

@@ -298,6 +298,19 @@ def test_whoever_signed_in_sees_and_commands_what_is_theirs(keyed: Flask, issuer
     assert "kill, queued" in get(owner, f"/task/{task}/")
 
 
+def test_command_lines_are_for_users(keyed: Flask, issuer: Issuer, world: Any, engine: sa.Engine) -> None:
+    task = world.task(user="Alice Example")
+    one, other = world.jobs(2, task=task, user_name="Alice Example")
+    with engine.begin() as tx:
+        tx.execute(sa.update(t.job_params).values(job_parameters="--word in-the-job"))
+        tx.execute(sa.update(t.task_params).values(parameters={"aWord": "in-the-task", "cliParams": "in-the-line"}))
+    stranger, nobody = sign_in(keyed, issuer, name="Bob", groups=["/cms"]), keyed.test_client()
+    for client, is_told in ((stranger, True), (nobody, False)):
+        for path in (f"/task/{task}/", f"/job/{one}/compare/{other}/"):
+            for told in (get(client, path), get(client, f"{path}?json")):
+                assert any(word in told for word in ("in-the-task", "in-the-line", "in-the-job")) is is_told, path
+
+
 def test_tickets_and_cookies_end(keyed: Flask, issuer: Issuer, clock: ManualClock) -> None:
     client = keyed.test_client()
     bearer = {"Authorization": f"Bearer {issuer.token()}", "Origin": "cms"}
