@@ -133,9 +133,13 @@ def made_output(job: Job, lfn: str, recorded: str) -> MadeOutput:
 
 
 def _tell(job: Job, recorded_end: str, outputs: list[MadeOutput]) -> None:
-    say = sys.stdout.write
-    say(f"the job ended: {recorded_end or 'not yet'}\n")
-    say("here it ended: " + (f"failed: {job.failure.diag}" if job.failure else "well") + "\n")
-    say(f"what it printed: {job.stdout_path}, {job.stderr_path}\n")
+    _say(f"the job ended: {recorded_end or 'not yet'}")
+    _say("here it ended: " + (f"failed: {job.failure.diag}" if job.failure else "well"))
+    _say(f"what it printed: {job.stdout_path}, {job.stderr_path}")
     for output in outputs:
-        say(f"output {output.lfn}: {output.verdict}\n")
+        _say(f"output {output.lfn}: {output.verdict}")
+
+
+def _say(line: str) -> None:
+    """Print a line without what a terminal would obey: parts of it are the payload's words."""
+    sys.stdout.write("".join(letter if letter.isprintable() else " " for letter in line) + "\n")

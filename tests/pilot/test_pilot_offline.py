@@ -87,6 +87,13 @@ def test_failures_are_judged_as_by_a_pilot(
     assert words in result["failure"]["diag"] and words in told
 
 
+def test_no_words_of_the_payload_drive_the_terminal(folder: Path) -> None:
+    end = "failed: \x1b[2Jold\nwords"
+    _, told, _ = run(folder, "printf 'a\\033]0;new title\\007b' >&2; exit 65", recordedEnd=end)
+    assert "old words" in told and "new title" in told
+    assert all(letter.isprintable() for letter in told.replace("\n", ""))
+
+
 def test_an_interrupt_leaves_nothing(folder: Path) -> None:
     process = start(folder, f"echo started; sh -c 'sleep 1000; true' {folder}")
     shown = folder / "work" / "payload.stdout"
