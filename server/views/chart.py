@@ -21,6 +21,8 @@ MOST_COLUMNS = 96
 #: A chart has so many kinds of its own; the smallest are put together.
 MOST_KINDS = 8
 OTHERS = "others"
+#: Our pilot's samples are further apart.
+LEAST_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -229,10 +231,10 @@ def curves(samples: Sequence[Mapping[str, float]], memory: Mapping[str, Any]) ->
 
 
 def _rates(samples: Sequence[Mapping[str, float]], key: str, factor: float) -> list[tuple[float, float]]:
-    """How fast a figure grew from sample to sample."""
+    """How fast a figure grew from sample to sample; a pilot may say that no time passed between two."""
     found = []
     for before, after in pairwise(samples):
         seconds = after["at"] - before["at"]
-        if seconds > 0:
+        if seconds >= LEAST_SECONDS:
             found.append((after["at"] - samples[0]["at"], max(0.0, (after[key] - before[key]) * factor / seconds)))
     return found

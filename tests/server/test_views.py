@@ -240,6 +240,17 @@ def test_a_job_that_the_kernel_ended_says_so_with_peak_and_limit(
     assert "last words" in owner and "last words" not in other
 
 
+def test_figures_that_no_pilot_can_have_are_drawn(
+    pages: FlaskClient, world: Any, engine: sa.Engine, clock: ManualClock
+) -> None:
+    (job,) = world.jobs(1)
+    most = [2.0**53] * 5
+    samples = [[1e-300, 0, 0, 0, 0, 0], [2e-300, *most], [1, 0, 0, 0, 0, 0], [2.0**53, *most]]
+    with engine.begin() as tx:
+        job_records.add(tx, {job: [job_records.Told(samples)]}, now=clock())
+    assert get(pages, f"/job/{job}/").count("<polyline") == 5
+
+
 def test_styles_are_kept_by_browsers_and_packed(pages: FlaskClient) -> None:
     address = re.findall(r'"(/static/bamboo\.css[^"]*)"', get(pages, "/"))[0]
     plain = pages.get(address)
