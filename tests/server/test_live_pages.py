@@ -46,7 +46,7 @@ def page() -> Iterator[Page]:
 
 def test_a_reader_stays_where_they_are(server: Served, world: World, engine: sa.Engine, page: Page) -> None:
     task = world.task()
-    page.goto(f"{server.address}/task/{task}/")
+    page.goto(_signed_in(server, task))
     page.click("summary")
     page.evaluate("document.querySelector('[aria-label=Datasets]').scrollLeft = 40")
     before = _place(page)
@@ -57,6 +57,11 @@ def test_a_reader_stays_where_they_are(server: Served, world: World, engine: sa.
     page.evaluate("document.getElementById('main').dataset.live = 0")
     page.wait_for_selector("text=something is new")
     assert _place(page) == before
+
+
+def _signed_in(server: Served, task: int) -> str:
+    """Where a browser signs in to the page of a task."""
+    return f"{server.post('/api/v1/system/get_web_ticket', {}).json['data']['address']}&page=/task/{task}/"
 
 
 def _place(page: Page) -> Any:
@@ -71,7 +76,7 @@ def _place(page: Page) -> Any:
 def test_an_end_is_asked_about(server: Served, world: World, page: Page) -> None:
     task = world.task(user="alice")
     world.jobs(1, task=task)
-    page.goto(f"{server.post('/api/v1/system/get_web_ticket', {}).json['data']['address']}&page=/task/{task}/")
+    page.goto(_signed_in(server, task))
     questions: list[str] = []
 
     def say_no(dialog: Dialog) -> None:
