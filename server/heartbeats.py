@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: What the database says, or what is said for it, when it is away: to ask again for each would help nobody.
+AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 #: Written at once when there are so many.
 MOST = 5000
 
@@ -86,9 +88,19 @@ class Heartbeats:
                 self._timer = None
         if not heard:
             return
+        error = self._write(heard)
+        if error is not None and not isinstance(error, AWAY):
+            # One that the database does not take costs nobody else a lease.
+            heard = [beat for beat in heard if self._write([beat]) is not None]
+        if error is not None and heard:
+            what = {"event": "heartbeats_lost", "n": len(heard), "error": str(error)[:500]}
+            log.warning("heartbeats could not be written", extra=what)
+
+    def _write(self, heard: list[Heartbeat]) -> Exception | None:
+        """Write heartbeats together; what kept them from being written."""
         try:
             with self._engine.begin() as tx:
                 heartbeats.write(tx, heard)
-        except sa.exc.SQLAlchemyError as error:
-            what = {"event": "heartbeats_lost", "n": len(heard), "error": str(error)[:500]}
-            log.warning("heartbeats could not be written", extra=what)
+        except (sa.exc.SQLAlchemyError, ValueError, OverflowError) as error:
+            return error
+        return None

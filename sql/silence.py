@@ -74,6 +74,9 @@ class Line:
         except ConnectionTimeout:
             self._silent_at = began
             raise
+        except psycopg.Error:  # a refusal is an answer
+            self._silent_at = None
+            raise
         finally:
             self._asked_at = None
         self._silent_at = None

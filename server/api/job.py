@@ -109,6 +109,7 @@ def get_detailed_info(asked: OneJob) -> Response:
     with context().reading() as tx:
         job = job_queries.find_job(tx, job_id)
         report = job_queries.report_of(tx, job_id)
+        is_private = caller().may_own(job.user_name, job.vo)
         more = {
             "memory": memory_row(job, job_records.of_job(tx, job_id)),
             "files": [file_row(file) for file in job_queries.files_of(tx, job_id)],
@@ -118,7 +119,7 @@ def get_detailed_info(asked: OneJob) -> Response:
             "stdoutTail": _stdout_tail(job, report),
             "jobMetrics": report.job_metrics if report else None,
             "pilotTiming": report.pilot_timing if report else None,
-            "pilotLog": report.pilot_log if report else None,
+            "pilotLog": report.pilot_log if report and is_private else None,
         }
     return succeeded({**job_row(job), **more})
 

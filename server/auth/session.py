@@ -9,7 +9,7 @@ they come from a page of this very server (`Origin`).
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -64,7 +64,8 @@ class Sessions:
         return found
 
     def _seal(self, kind: str, caller: Caller, now: datetime, until: float | None) -> str:
-        said = {name: _plain(value) for name, value in asdict(caller).items()}
+        # Who comes from this machine without a token is its administrator; a cookie may come from anywhere.
+        said = {name: _plain(value) for name, value in asdict(replace(caller, is_local=False)).items()}
         return self.fernet.encrypt_at_time(json.dumps([kind, said, until]).encode(), int(now.timestamp())).decode()
 
     def _open(self, kind: str, sealed: str, seconds: int, now: datetime) -> tuple[Caller, float | None]:

@@ -15,7 +15,7 @@ from flask import Blueprint, Response, render_template, request
 
 from ... import __version__
 from ...core.errors import BambooError
-from ..auth.access import NOBODY, open_to
+from ..auth.access import NOBODY, USER, open_to
 from ..context import context
 from ..errors import answer, refuse
 from ..identity import caller
@@ -96,10 +96,13 @@ def plain(value: object) -> Any:
 
 @routes.before_request
 def _begin() -> None:
-    """Where pages are for those who have signed in, let in nobody else; but styles, and the place to sign in."""
-    if context().settings.server.open_pages or request.endpoint in OPEN:
+    """Let in as many requests of an address as of a user; and where pages are for those who have signed in, nobody
+    else but to styles, and to the place to sign in."""
+    if request.endpoint in OPEN:
         return
-    caller()
+    context().rates.ask(f"whoever asks from {request.remote_addr}")
+    if not context().settings.server.open_pages:
+        USER.must_admit(caller())
 
 
 @routes.errorhandler(BambooError)

@@ -154,3 +154,15 @@ def test_heartbeats_that_cannot_be_written_are_told_and_hold_nobody_up(
 def _heard(beats: Heartbeats, api: Any, job: dict[str, Any]) -> Any:
     api.post("pilot/update_job", report(job))
     return replace(beats._heard[job["PandaID"]])
+
+
+def test_one_that_the_database_refuses_costs_nobody_else_a_lease(
+    api: Any, beats: Heartbeats, running: Callable[[], dict[str, Any]], engine: sa.Engine, clock: ManualClock
+) -> None:
+    good, bad = running(), running()
+    clock.advance(minutes=1)
+    assert api.post("pilot/update_job", report(good, max_pss=7))["success"]
+    (heard,) = beats._heard.values()
+    beats._add(replace(heard, pandaid=bad["PandaID"], report={"stdout_tail": "\ud800"}))
+    beats.write()
+    assert (row_of(engine, good).max_pss_kb, row_of(engine, bad).max_pss_kb) == (7, None)

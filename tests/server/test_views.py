@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from cryptography.fernet import Fernet
 from flask import Flask
 from flask.testing import FlaskClient
 from tokens import Issuer
@@ -267,8 +268,6 @@ def test_styles_are_kept_by_browsers_and_packed(pages: FlaskClient) -> None:
 @pytest.fixture
 def keyed(issuer: Issuer, engine: sa.Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Flask:
     """An application that wants tokens, and has a key for tickets."""
-    from cryptography.fernet import Fernet
-
     monkeypatch.setenv("A_KEY", Fernet.generate_key().decode())
     section = issuer.section().model_copy(update={"secrets_key": "env:A_KEY"})
     return create_app(Settings(server=section), engine, clock)
@@ -379,3 +378,22 @@ def test_pages_may_be_for_those_who_are_signed_in(
         get(somebody, path)
     style = re.findall(r'"(/static/bamboo\.css[^"]*)"', get(nobody, "/", 401))[0]
     get(nobody, style)
+
+
+def test_an_address_that_asks_too_often_is_told_when_to_come_again(engine: sa.Engine, clock: ManualClock) -> None:
+    client = create_app(Settings(server=ServerSection(requests_per_minute=2)), engine, clock).test_client()
+    assert [client.get("/decisions/").status_code for _ in range(3)] == [200, 200, 429]
+    assert int(client.get("/decisions/").headers["Retry-After"]) > 0
+    assert client.get("/static/bamboo.css").status_code == 200
+
+
+def test_a_cookie_makes_nobody_an_administrator_who_only_was_on_the_right_machine(
+    settings: Settings, engine: sa.Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_KEY", Fernet.generate_key().decode())
+    section = settings.server.model_copy(update={"secrets_key": "env:A_KEY"})
+    client = create_app(Settings(server=section), engine, clock).test_client()
+    told: Any = client.post("/api/v1/system/get_web_ticket", headers={"X-Bamboo-User": "alice"}).json
+    assert client.get("/sign_in", query_string={"ticket": told["data"]["ticket"]}).status_code == 302
+    found: Any = client.get("/api/v1/system/whoami").json["data"]
+    assert (found["userName"], found["isLocal"]) == ("alice", False)
