@@ -42,7 +42,7 @@ def test_jobs_are_listed_page_by_page(server: ScriptedServer, bamboo: Bamboo) ->
 def test_show_tells_everything_about_a_job(server: ScriptedServer, bamboo: Bamboo) -> None:
     server.on("job/get_detailed_info", ok(JOB))
     out = bamboo("job", "show", 77).out
-    for words in ("job 77  task 7", "pilot 1305: exit 1", "2.1 MB", "in.csv", "sent → running", '-p "run"'):
+    for words in ("job 77  task 7", "pilot 1305: exit 1", "2.0 MB", "in.csv", "sent → running", '-p "run"'):
         assert words in out
     assert bamboo("job", "show", 77, "--json").json["events"][0]["when"] == "2026-03-01T12:00:01+00:00"
 
