@@ -11,7 +11,7 @@ from ...sql import history, settings
 from ..context import Context
 
 #: A step is counted once more after it is over: by then all that ended in it is committed.
-SETTLED = timedelta(minutes=2)
+SETTLED = timedelta(minutes=10)
 #: One run counts no more steps: six days of them.
 STEPS = 864
 KEEP_DAYS = tunable(
