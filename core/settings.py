@@ -121,16 +121,12 @@ class ServerSection(Section):
     token_authType: Literal["oidc", "x509", "none"] = "none"  # noqa: S105 - a kind of token, none itself
     auth_config: str = ""  #: folder of `<vo>_auth_config.json`, which clients are shown (manual ch. 7.6.3)
     auth_policies: str = ""  #: JSON file: which groups of tokens have which roles (manual ch. 7.6.3)
-    token_keys: str = (
-        ""  #: public keys of whoever issues tokens: JWKS or PEM files, https:// addresses, with commas between
-    )
+    token_keys: str = ""  #: public keys of who issues tokens: JWKS or PEM files, https:// addresses, with commas
     token_keys_copy: str = ""  #: folder where keys from addresses are kept for a restart; empty: in memory only
     token_issuer: str = ""  #: what `iss` of a token must be; empty: anything
     token_audience: str = ""  #: what `aud` of a token must have, one of several with commas; empty: anything
     more_issuers: Annotated[tuple[IssuerEntry, ...], BeforeValidator(_json)] = ()  #: JSON list (docs/identity.md)
-    trusted_front_ends: str = (
-        ""  #: addresses, with commas, of front ends that are believed about certificates; empty: none
-    )
+    trusted_front_ends: str = ""  #: addresses, with commas, of front ends believed about certificates; empty: none
     front_end_secret: str = ""  #: `file:PATH` or `env:NAME`: what these front ends show to prove that it is them
     open_pages: bool = True  #: whether pages are for everybody; else for those who are signed in (`bamboo web`)
     user_labels: str = "user,panda,test"  #: what users may give as prodSourceLabel; others are for production

@@ -8,6 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..core.contrasts import Tally
+from ..core.contrasts import contrasts as find_contrasts
+from ..sql import contrasts as contrasts_sql
 from ..sql import datasets as datasets_sql
 from ..sql import job_queries, task_queries
 from ..sql import tasks as tasks_sql
@@ -63,6 +66,14 @@ def rows(tx: sa.Connection, tasks: Sequence[Any]) -> list[dict[str, Any]]:
         }
         for task in tasks
     ]
+
+
+def contrasts(tx: sa.Connection, jeditaskid: int) -> tuple[Tally, list[dict[str, Any]]]:
+    """How many jobs of a task failed and finished, and what the failed ones have in common; raises `NotFound`."""
+    tasks_sql.get_task(tx, jeditaskid)
+    tallies, whole = contrasts_sql.tallies(tx, jeditaskid)
+    found = find_contrasts(tallies, all_failed=whole.failed, all_succeeded=whole.succeeded)
+    return whole, [task_rows.contrast_row(contrast) for contrast in found]
 
 
 def modified_since(

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from ..core.errors import Fault, Invalid, NotFound
 from . import bulk
 from .jobs import batches
+from .selection import like
 from .tables import catalogue_datasets as sets
 from .tables import catalogue_files as members
 from .tables import storages
@@ -152,8 +153,7 @@ def list_datasets(tx: sa.Connection, *, pattern: str = "", after: str = "", limi
         .limit(limit)
     )
     if pattern:
-        escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
-        statement = statement.where(sets.c.name.like(escaped, escape="\\"))
+        statement = statement.where(like(sets.c.name, pattern))
     return list(tx.execute(statement))
 
 

@@ -59,7 +59,12 @@ def _fits(column: sa.ColumnElement[Any], text: str) -> sa.ColumnElement[bool]:
         return column == int(text)
     if "*" not in text:
         return column == text
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
+    return like(column, text)
+
+
+def like(column: sa.ColumnElement[Any], pattern: str) -> sa.ColumnElement[bool]:
+    """The condition that a text fits a pattern in which `*` stands for anything, and all else for itself."""
+    escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
     return column.like(escaped, escape="\\")
 
 

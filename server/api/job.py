@@ -21,6 +21,7 @@ from ..flight_records import memory_row, record_row
 from ..identity import caller
 from ..live.route import EVENT_STREAM, stream
 from ..task_rows import event_row, file_row, job_errors, job_row
+from ..why import asking
 
 routes = Blueprint("job", __name__)
 
@@ -91,13 +92,7 @@ def list_jobs(asked: Listing) -> Response:
 @reads(AskedWhy)
 def why(asked: AskedWhy) -> Response:
     """Why a job is where it is, asked of those who decide: for its owner and whoever stands above owners."""
-    from ..why.job import why_job  # brokers and all: loaded when somebody asks
-
-    plugins, now = context().plugins(), context().now()
-    with context().reading() as tx:
-        job = job_queries.find_job(tx, asked.job_id)
-        caller().must_own(f"job {asked.job_id}", job.user_name, job.vo)
-        return succeeded(why_job(tx, plugins, asked.job_id, asked.changes, now=now).row())
+    return succeeded(asking.of_job(asked.job_id, asked.changes).row())
 
 
 @routes.get("/get_detailed_info")

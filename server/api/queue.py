@@ -15,6 +15,7 @@ from ..context import context
 from ..declared import reads
 from ..envelope import said, succeeded
 from ..identity import caller
+from ..why import asking
 
 routes = Blueprint("queue", __name__)
 
@@ -76,11 +77,7 @@ def get_queue(asked: OneQueue) -> Response:
 @reads(AskedWhy)
 def why(asked: AskedWhy) -> Response:
     """Why a queue gets the work that it gets, or none: for administrators, as it tells of everybody's tasks."""
-    from ..why.queue import why_queue  # brokers and all: loaded when somebody asks
-
-    plugins, now = context().plugins(), context().now()
-    with context().reading() as tx:
-        return succeeded(why_queue(tx, plugins, asked.queue, asked.changes, now=now).row())
+    return succeeded(asking.of_queue(asked.queue, asked.changes).row())
 
 
 @routes.get("/history")

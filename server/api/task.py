@@ -8,10 +8,8 @@ from typing import Annotated, Any
 from flask import Blueprint, Response, request
 from pydantic import Field
 
-from ...core.contrasts import contrasts as find_contrasts
 from ...core.errors import Fault, Invalid, NotAllowed, NotFound
 from ...core.task_parameters import TaskParameters
-from ...sql import contrasts as contrasts_sql
 from ...sql import datasets, decisions, event_ranges, job_queries, notifications, task_queries
 from ...sql import tasks as tasks_sql
 from .. import task_commands, task_details, task_rows
@@ -26,6 +24,7 @@ from ..live.route import EVENT_STREAM, stream
 from ..task_filters import filter_of
 from ..task_rights import must_be_allowed
 from ..task_submission import Entered, Submission, enter
+from ..why import asking
 
 routes = Blueprint("task", __name__)
 
@@ -150,18 +149,9 @@ def get_detailed_info(asked: OneTask) -> Response:
 @reads(OneTask)
 def contrasts(asked: OneTask) -> Response:
     """What the failed jobs of a task have in common that its finished ones have not."""
-    task_id = asked.task_id
     with context().reading() as tx:
-        tasks_sql.get_task(tx, task_id)
-        tallies, whole = contrasts_sql.tallies(tx, task_id)
-    found = find_contrasts(tallies, all_failed=whole.failed, all_succeeded=whole.succeeded)
-    return succeeded(
-        {
-            "nFailed": whole.failed,
-            "nFinished": whole.succeeded,
-            "contrasts": [task_rows.contrast_row(contrast) for contrast in found],
-        }
-    )
+        whole, found = task_details.contrasts(tx, asked.task_id)
+    return succeeded({"nFailed": whole.failed, "nFinished": whole.succeeded, "contrasts": found})
 
 
 @routes.get("/events")
@@ -180,13 +170,7 @@ def events(asked: OneTask) -> Response:
 @reads(AskedWhy)
 def why(asked: AskedWhy) -> Response:
     """Why a task is where it is, asked of those who decide: for its owner and whoever stands above owners."""
-    from ..why.task import why_task  # brokers and all: loaded when somebody asks
-
-    plugins, now = context().plugins(), context().now()
-    with context().reading() as tx:
-        row = tasks_sql.get_task(tx, asked.task_id)
-        caller().must_own(f"task {asked.task_id}", row.user_name, row.vo)
-        return succeeded(why_task(tx, plugins, asked.task_id, asked.changes, now=now).row())
+    return succeeded(asking.of_task(asked.task_id, asked.changes).row())
 
 
 @routes.get("/get_parent_detailed_info")

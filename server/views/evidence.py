@@ -7,11 +7,8 @@ from typing import Any
 
 from flask import Response
 
-from ...core.contrasts import contrasts as find_contrasts
-from ...sql import contrasts as contrasts_sql
 from ...sql import job_queries
-from ...sql import tasks as tasks_sql
-from .. import job_comparison, task_rows
+from .. import job_comparison, task_details
 from ..auth.access import NOBODY, open_to
 from ..context import context
 from .show import routes, show
@@ -23,15 +20,8 @@ from .viewer import is_user
 def contrasts(task_id: int) -> Response:
     """What the failed jobs of a task have in common that its finished ones have not; its page fetches it afterwards."""
     with context().reading() as tx:
-        tasks_sql.get_task(tx, task_id)
-        tallies, whole = contrasts_sql.tallies(tx, task_id)
-    found = find_contrasts(tallies, all_failed=whole.failed, all_succeeded=whole.succeeded)
-    data = {
-        "task_id": task_id,
-        "n_failed": whole.failed,
-        "n_finished": whole.succeeded,
-        "contrasts": [task_rows.contrast_row(contrast) for contrast in found],
-    }
+        whole, found = task_details.contrasts(tx, task_id)
+    data = {"task_id": task_id, "n_failed": whole.failed, "n_finished": whole.succeeded, "contrasts": found}
     return show("contrasts.html", f"Failures of task {task_id}", data)
 
 

@@ -8,14 +8,13 @@ from flask import Response
 from pydantic import Field
 
 from ...core.errors import NotFound
-from ...sql import job_queries
-from ...sql import tasks as tasks_sql
+from ...core.why import Why
 from .. import task_commands
+from ..api.task import give
 from ..auth.access import ADMIN, OF_JOB, OF_TASK, open_to
 from ..bodies import CHANGES, WORDS, Query
-from ..context import context, request_id
 from ..declared import reads
-from ..identity import caller
+from ..why import asking
 from .show import go_to, routes, show
 from .words import path
 
@@ -29,14 +28,7 @@ class Asked(Query):
 @reads(Asked)
 def why_of_task(asked: Asked, task_id: int) -> Response:
     """Everybody who decides about a task, in turn."""
-    from ..why.task import why_task  # brokers and all: loaded when somebody asks
-
-    plugins, now = context().plugins(), context().now()
-    with context().reading() as tx:
-        row = tasks_sql.get_task(tx, task_id)
-        caller().must_own(f"task {task_id}", row.user_name, row.vo)
-        found = why_task(tx, plugins, task_id, asked.changes, now=now).row()
-    return show("why.html", f"Why task {task_id} is {row.status}", {"why": found, "back": path("task", task_id)})
+    return _shown(asking.of_task(task_id, asked.changes), path("task", task_id))
 
 
 @routes.get("/job/<int:pandaid>/why/")
@@ -44,14 +36,7 @@ def why_of_task(asked: Asked, task_id: int) -> Response:
 @reads(Asked)
 def why_of_job(asked: Asked, pandaid: int) -> Response:
     """Everybody who decides about a job, in turn."""
-    from ..why.job import why_job  # the same
-
-    plugins, now = context().plugins(), context().now()
-    with context().reading() as tx:
-        row = job_queries.find_job(tx, pandaid)
-        caller().must_own(f"job {pandaid}", row.user_name, row.vo)
-        found = why_job(tx, plugins, pandaid, asked.changes, now=now).row()
-    return show("why.html", f"Why job {pandaid} is {row.status}", {"why": found, "back": path("job", pandaid)})
+    return _shown(asking.of_job(pandaid, asked.changes), path("job", pandaid))
 
 
 @routes.get("/queue/<path:name>/why/")
@@ -59,12 +44,12 @@ def why_of_job(asked: Asked, pandaid: int) -> Response:
 @reads(Asked)
 def why_of_queue(asked: Asked, name: str) -> Response:
     """Why a queue gets the work that it gets: for administrators, as it tells of everybody's tasks."""
-    from ..why.queue import why_queue  # the same
+    found = asking.of_queue(name, asked.changes)
+    return _shown(found, path("queue", name), f"Why queue {name} gets its work")
 
-    plugins, now = context().plugins(), context().now()
-    with context().reading() as tx:
-        found = why_queue(tx, plugins, name, asked.changes, now=now).row()
-    return show("why.html", f"Why queue {name} gets its work", {"why": found, "back": path("queue", name)})
+
+def _shown(why: Why, back: str, title: str = "") -> Response:
+    return show("why.html", title or f"Why {why.subject} is {why.status}", {"why": why.row(), "back": back})
 
 
 @routes.post("/task/<int:task_id>/command/<verb>")
@@ -73,16 +58,6 @@ def command(task_id: int, verb: str) -> Response:
     """Give a command, and show the task again."""
     if verb not in task_commands.VERBS:
         raise NotFound(f"there is no command {verb[:40]!r}")
-    now, user = context().now(), caller()
-    with context().writing() as tx:
-        task_commands.give(
-            tx,
-            verb,
-            task_id,
-            caller=user,
-            section=context().settings.server,
-            now=now,
-            request_id=request_id(),
-            parameters={"failed_too": True} if verb == "reactivate" else {"soft": False} if verb == "finish" else None,
-        )
+    more = {"reactivate": {"failed_too": True}, "finish": {"soft": False}}
+    give(verb, task_id, more.get(verb))
     return go_to(path("task", task_id))
