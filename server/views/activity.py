@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -58,25 +58,33 @@ def _explained(cause: str) -> dict[str, Any]:
     return {"meaning": meaning_of(source, int(code)), "who": who_must_act(source, int(code))}
 
 
-def sampled_at(tx: sa.Connection, now: datetime) -> datetime | None:
-    """When the running jobs were sampled that a page tells of; None where they are counted for whoever asks, or where
-    the last sample is old, as there have been none since."""
-    if counts.counted_many(tx, now=now) is None:
-        return None
-    last = history.last_sample(tx)
-    return last if last and now - last < 2 * history.STEP else None
+@dataclass(frozen=True)
+class Running:
+    """Cores that run: {queue, gshare or user_name: [{name, n_jobs, n_cores}]}, those with most first.
+
+    `sampled_at` is when; None where they were counted just now, or where the last sample is old, as there have been
+    none since.
+    """
+
+    by: dict[str, list[dict[str, Any]]]
+    sampled_at: datetime | None = None
 
 
-def running(tx: sa.Connection, name: str, now: datetime) -> list[dict[str, Any]]:
-    """Cores that run by `queue`, `gshare` or `user_name`: [{name, n_jobs, n_cores}], most first.
+def running(tx: sa.Connection, now: datetime, *names: str) -> Running:
+    """Cores that run, by each of these columns.
 
     Few jobs are counted for whoever asks; of many the last sample is told.
     """
     if counts.counted_many(tx, now=now) is None:
-        rows = counts.running_now(tx, name)
-    else:
-        last = sampled_at(tx, now)
-        rows = history.samples(tx, "value", since=last, of=Of(name, statuses=["running"])) if last else []
+        return Running({name: _most(counts.running_now(tx, name)) for name in names})
+    last = history.last_sample(tx)
+    if last is None or now - last >= 2 * history.STEP:
+        return Running({name: [] for name in names})
+    only = {name: Of(name, statuses=["running"]) for name in names}
+    return Running({name: _most(history.samples(tx, "value", since=last, of=of)) for name, of in only.items()}, last)
+
+
+def _most(rows: Iterable[Any]) -> list[dict[str, Any]]:
     return [
         {"name": row.value, "n_jobs": row.n_jobs, "n_cores": row.n_cores}
         for row in sorted(rows, key=lambda one: -one.n_cores)

@@ -35,6 +35,7 @@ def dashboard(asked: Asked) -> Response:
         tasks = task_queries.counts_by_status(tx)
         n_jobs, counted_at = counts.lately(tx, now=now)
         charts = activity.charts(tx, since, now)
+        running = activity.running(tx, now, "queue", "gshare", "user_name")
         data = {
             "hours": hours,
             "tasks": [
@@ -44,10 +45,8 @@ def dashboard(asked: Asked) -> Response:
             ],
             "jobs": dict(sum(map(Counter, n_jobs.values()), Counter[str]())),
             "counted_at": counted_at,
-            "sampled_at": activity.sampled_at(tx, now),
-            "running": {
-                name: activity.running(tx, name, now)[: activity.SHOWN] for name in ("queue", "gshare", "user_name")
-            },
+            "sampled_at": running.sampled_at,
+            "running": {name: rows[: activity.SHOWN] for name, rows in running.by.items()},
             "causes": activity.causes(tx, since),
             "ended": activity.ended(tx, since),
         }

@@ -29,7 +29,8 @@ def list_of_users() -> Response:
     since = now - PAST
     with context().reading() as tx:
         used = {row.value: row for row in history.endings(tx, "value", since=since, of=Of("user_name"))}
-        running = {one["name"]: one["n_cores"] for one in activity.running(tx, "user_name", now)}
+        found = activity.running(tx, now, "user_name").by["user_name"]
+        running = {one["name"]: one["n_cores"] for one in found}
         rows = [
             {
                 "user": row.user_name,

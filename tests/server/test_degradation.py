@@ -41,13 +41,18 @@ def busy(server: Served, task: int) -> Callable[[], Reply]:
     return lambda: server.get(STATUS.format(task))
 
 
+def _enter_queue(url: str) -> None:
+    """The queue that the pilots here ask work for."""
+    engine = open_engine(url)
+    with engine.begin() as tx:
+        queues.set_queue(tx, "LOCAL", {}, now=utc_now())
+    engine.dispose()
+
+
 def test_a_killed_database_is_survived_without_a_restart(tmp_path: Path) -> None:
     """F07. Nobody gets anything but an answer or 503, and the workers that were there go on."""
     with own_postgres() as database, served(database.url, tmp_path / "cache") as server:
-        engine = open_engine(database.url)
-        with engine.begin() as tx:
-            queues.set_queue(tx, "LOCAL", {}, now=utc_now())
-        engine.dispose()
+        _enter_queue(database.url)
         workers = server.workers()
         with Asking(lambda: server.post(*CLAIM)) as asking:
             asking.more()
@@ -72,10 +77,7 @@ def test_a_killed_database_is_survived_without_a_restart(tmp_path: Path) -> None
 def test_a_stopped_database_is_noticed_and_survived(tmp_path: Path) -> None:
     """F08. Nobody waits for it for long, also who asked before; when it goes on, so does the server."""
     with own_postgres() as database, served(f"{database.url}&connect_timeout=2", tmp_path / "cache") as server:
-        engine = open_engine(database.url)
-        with engine.begin() as tx:
-            queues.set_queue(tx, "LOCAL", {}, now=utc_now())
-        engine.dispose()
+        _enter_queue(database.url)
         workers = server.workers()
         with Asking(lambda: server.post(*CLAIM)) as asking:
             asking.more()
