@@ -17,7 +17,7 @@ from types import FrameType
 import sqlalchemy as sa
 
 from ..core.errors import LeaseLost
-from ..core.service import run_round
+from ..core.service import Round, run_round
 from ..core.settings import Settings
 from ..plugins.manager import Plugins
 from ..sql import leases
@@ -25,6 +25,7 @@ from ..sql.changes import ChangeWatch
 from ..sql.clock import DatabaseClock
 from ..sql.engine import open_engine
 from ..sql.leases import Lease
+from ..sql.service_rounds import RoundNotes
 from .chore import Chore
 from .context import Context
 from .defaults import OUR_PACKAGE
@@ -75,6 +76,7 @@ class Worker:
         self.owner = owner
         self._stopping = False
         self._idle = False
+        self._error: Exception | None = None  #: why the run at hand failed
 
     def serve(self, pipe: Connection) -> None:
         """Answer orders until there are no more."""
@@ -100,9 +102,20 @@ class Worker:
 
     def _execute(self, order: Order) -> Outcome:
         chore = self.chores[order.name]
+        began_at, self._error = time.monotonic(), None
+        outcome = self._run_safely(chore, order)
+        if outcome is None:
+            return Outcome(chore.name, Result.IDLE)
+        if outcome.result is not Result.ELSEWHERE:
+            seconds, worked = time.monotonic() - began_at, outcome.result is Result.WORKED
+            self._notes.note(Round(chore.name, seconds, chore.period_seconds, worked, self._error))
+        return outcome
+
+    def _run_safely(self, chore: Chore, order: Order) -> Outcome | None:
+        """Run a chore, unless it may rest; what goes wrong is logged, and kept in `_error`."""
         try:
             if self._may_rest(chore, order):
-                return Outcome(chore.name, Result.IDLE)
+                return None
             return self._run_synced(chore, order) if chore.sync else self._run(chore, order, None)
         except Stopping:
             return Outcome(chore.name, Result.IDLE)
@@ -111,7 +124,8 @@ class Worker:
                 "run ended: its lease was lost", extra={"event": "lease_lost", "chore": chore.name, "why": str(error)}
             )
             return Outcome(chore.name, Result.ELSEWHERE, self.settings.daemon.lease_seconds)
-        except Exception:  # whatever it is: the worker serves the other chores as well
+        except Exception as error:  # whatever it is: the worker serves the other chores as well
+            self._error = error
             self._watches.pop(chore.name, None)
             log.exception("chore failed", extra={"event": "chore_failed", "chore": chore.name})
             return Outcome(chore.name, Result.FAILED)
@@ -179,6 +193,10 @@ class Worker:
     def _until(self) -> datetime:
         """The end of a lease that begins now; each transaction of the run renews it."""
         return self.tools.clock() + timedelta(seconds=self.settings.daemon.lease_seconds)
+
+    @cached_property
+    def _notes(self) -> RoundNotes:
+        return RoundNotes(self.tools.engine, self.tools.clock, section="daemon")
 
     @cached_property
     def tools(self) -> Tools:

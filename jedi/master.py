@@ -25,6 +25,7 @@ from ..core.service import run_service
 from ..core.settings import Settings
 from ..plugins.manager import only_built_in
 from ..sql.changes import ChangeWatch
+from ..sql.service_rounds import RoundNotes
 from .agents import AGENTS, Agent, WatchDog
 from .context import Context, open_context
 from .rest import LONGEST_REST_SECONDS, Rest
@@ -235,7 +236,9 @@ def _be_agent(post: Post, settings: Settings, shared: Context | None, master_pid
     may_rest = None
     if post.period_seconds < LONGEST_REST_SECONDS:
         may_rest = Rest(agent, ChangeWatch(context.engine), context.clock)
-    run_service(_Watched(agent, post.sign_of_life), stop, period_seconds=post.period_seconds, may_rest=may_rest)
+    notes = RoundNotes(context.engine, context.clock, section="jedi")
+    watched = _Watched(agent, post.sign_of_life)
+    run_service(watched, stop, period_seconds=post.period_seconds, may_rest=may_rest, note=notes.note)
     context.engine.dispose()
 
 

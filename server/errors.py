@@ -157,7 +157,8 @@ def database_error(error: sa.exc.SQLAlchemyError) -> Response:
 def _http_error(error: HTTPException) -> Response:
     if error.code == 413:
         return refuse(TooLarge("the request has more bytes than are accepted"))
-    told = NoSuchRoute(f"{request.method} {request.path[:200]}: {error.name}", hint="docs/api.md lists what there is")
+    hint = "/api/ and docs/api.md list what there is"
+    told = NoSuchRoute(f"{request.method} {request.path[:200]}: {error.name}", hint=hint)
     told.status = error.code or 500
     g.refusal = told.code
     response = as_json(refused(told, request_id()), told.status)

@@ -36,6 +36,13 @@ def last_step(tx: sa.Connection) -> datetime | None:
     return last
 
 
+def first_step(tx: sa.Connection) -> datetime | None:
+    """The oldest step that is kept."""
+    tables = (job_endings, job_samples)
+    found = [tx.scalar(sa.select(sa.func.min(table.c.at)).where(table.c.dimension == "")) for table in tables]
+    return min((at for at in found if at is not None), default=None)
+
+
 def first_ending(tx: sa.Connection, *, since: datetime) -> datetime | None:
     """When the first job ended since a moment, of those that are kept."""
     moment = all_jobs.c.modified_at
@@ -135,12 +142,14 @@ def forget(tx: sa.Connection, *, before: datetime) -> int:
 
 @dataclass(frozen=True)
 class Of:
-    """Which jobs: those of one dimension, or of one value of it; of some states, or one cause, if these are named."""
+    """Which jobs: those of one dimension, of one value of it, or of several (`among`); of some states, or one cause,
+    if these are named."""
 
     dimension: str = ""
     value: str | None = None
     statuses: Sequence[str] = ()
     cause: str | None = None
+    among: Sequence[str] | None = None
 
 
 ALL = Of()
@@ -166,6 +175,8 @@ def _summed(table: sa.Table, by: Sequence[str], figures: Sequence[str], since: d
     statement = sa.select(*keys, *sums).where(table.c.dimension == of.dimension, table.c.at >= since)
     if of.value is not None:
         statement = statement.where(table.c.value == of.value)
+    if of.among is not None:
+        statement = statement.where(table.c.value.in_(of.among))
     if of.statuses:
         statement = statement.where(table.c.status.in_(list(of.statuses)))
     return statement.group_by(*keys).order_by(*keys)

@@ -5,6 +5,7 @@ None reads more than the rows of its task, or a bounded number of the newest.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -125,31 +126,31 @@ def tasks_by_user(tx: sa.Connection, *, limit: int) -> list[sa.Row[Any]]:
     return list(tx.execute(statement.group_by(tasks.c.user_name).order_by(last.desc()).limit(limit)))
 
 
-def list_workers(tx: sa.Connection, *, queue: str | None = None, limit: int) -> list[sa.Row[Any]]:
-    """Workers, those that were last heard of first."""
+def list_workers(tx: sa.Connection, *, queues: Sequence[str] | None = None, limit: int) -> list[sa.Row[Any]]:
+    """Workers, of all queues or some, those that were last heard of first."""
     statement = sa.select(workers).order_by(workers.c.modified_at.desc()).limit(limit)
-    return list(tx.execute(statement if queue is None else statement.where(workers.c.queue == queue)))
+    return list(tx.execute(statement if queues is None else statement.where(workers.c.queue.in_(queues))))
 
 
-def pilots_at_work(tx: sa.Connection, *, queue: str | None = None, limit: int) -> list[sa.Row[Any]]:
-    """Live jobs that a pilot has, the newest first."""
+def pilots_at_work(tx: sa.Connection, *, queues: Sequence[str] | None = None, limit: int) -> list[sa.Row[Any]]:
+    """Live jobs that a pilot has, of all queues or some, the newest first."""
     held = [JobState.SENT, JobState.STARTING, JobState.RUNNING]
     statement = sa.select(live_jobs).where(live_jobs.c.status.in_(held))
-    if queue is not None:
-        statement = statement.where(live_jobs.c.queue == queue)
+    if queues is not None:
+        statement = statement.where(live_jobs.c.queue.in_(queues))
     return list(tx.execute(statement.order_by(live_jobs.c.pandaid.desc()).limit(limit)))
 
 
 def recent_decisions(
     tx: sa.Connection, *, actor: str | None = None, queue: str | None = None, limit: int
 ) -> list[sa.Row[Any]]:
-    """The newest decisions, those that were taken again last first."""
-    statement = sa.select(decisions).order_by(decisions.c.id.desc()).limit(limit)
+    """The decisions that were taken last, or taken again."""
+    statement = sa.select(decisions).order_by(decisions.c.last_at.desc(), decisions.c.id.desc()).limit(limit)
     if actor is not None:
         statement = statement.where(decisions.c.actor == actor)
     if queue is not None:
         statement = statement.where(decisions.c.queue == queue)
-    return sorted(tx.execute(statement), key=lambda row: (row.last_at, row.id), reverse=True)
+    return list(tx.execute(statement))
 
 
 def all_leases(tx: sa.Connection, *, limit: int = 1000) -> list[sa.Row[Any]]:

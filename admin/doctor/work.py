@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
-from ...sql import health, migrate
+from ...sql import health, migrate, service_rounds
 from ...sql.clock import DatabaseClock
 from ...sql.engine import reading
 from .findings import Check, Finding
 from .patient import Patient
 
 CHECK = Check("work")
+#: A service that fails so often in a row will not recover by itself.
+FAILS_OFTEN = 3
 
 
 def check(patient: Patient) -> Iterator[Finding]:
@@ -19,8 +22,10 @@ def check(patient: Patient) -> Iterator[Finding]:
     if engine is None or migrate.check(engine):
         return
     late = timedelta(seconds=patient.measures.late_seconds)
+    now = DatabaseClock(engine)()
     with reading(engine) as tx:
-        forgotten = health.forgotten(tx, before=DatabaseClock(engine)() - late)
+        rounds = service_rounds.last_rounds(tx)
+        forgotten = health.forgotten(tx, before=now - late)
         n_queues, homeless = health.queues_without_storage(tx)
     for what, who in (("jobs", "the daemon's watcher"), ("tasks", "JEDI")):
         if n := forgotten[what]:
@@ -28,6 +33,7 @@ def check(patient: Patient) -> Iterator[Finding]:
             yield CHECK.fault(what, told, f"see that {who} runs, and what its log says")
         else:
             yield CHECK.ok(what, f"no lease of {what} was forgotten")
+    yield from _services(rounds, now, late)
     if not n_queues:
         yield CHECK.warning(
             "queues", "there are none, so that no job can be made", "see `bamboo queue set` and `import`"
@@ -35,3 +41,22 @@ def check(patient: Patient) -> Iterator[Finding]:
     for queue in homeless:
         what = "its storage does not exist, so that it gets no job with outputs"
         yield CHECK.warning(f"queue {queue}", what, "enter it with `bamboo storage set`, or name another")
+
+
+def _services(rounds: Sequence[Any], now: datetime, late: timedelta) -> Iterator[Finding]:
+    """Agents and chores that are silent everywhere, or fail again and again where they were last heard of."""
+    newest: dict[str, Any] = {}
+    for row in sorted(rounds, key=lambda row: row.told_at):
+        newest[row.service] = row
+    if not newest:
+        yield CHECK.warning("agents", "none has run yet", "start `bamboo jedi` and `bamboo daemon`, or `bamboo up`")
+    for service, row in sorted(newest.items()):
+        silent = service_rounds.lag(row, now)
+        if silent > late:
+            told = f"nothing was heard of it since {row.told_at:%Y-%m-%d %H:%M:%S} (on {row.host})"
+            yield CHECK.fault(service, told, "start it where it should run, or look into its log there")
+        elif row.failures >= FAILS_OFTEN:
+            told = f"its last {row.failures} rounds failed on {row.host}: {row.error}"
+            yield CHECK.fault(service, told, "its log has the whole story")
+        else:
+            yield CHECK.ok(service, f"last round on {row.host} at {row.began_at:%H:%M:%S}")

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from ...core.tunables import tunable
-from ...sql import archive, archive_partitions, decisions, forgetting, settings, workers
+from ...sql import archive, archive_partitions, decisions, forgetting, service_rounds, settings, workers
 from ...sql.error_words import in_words
 from ..context import Context
 
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 PAGE = 1000
 #: One run does no more pages of each kind; with `loop` the next follows at once.
 PAGES = 20
+#: Services of machines of which nothing is heard any more are shown so long.
+SERVICES_KEPT = timedelta(days=7)
 KEEP_PER_TASK = tunable(
     "pandaserver",
     "decisions",
@@ -51,6 +53,7 @@ class Archived:
     tasks_forgotten: int = 0
     decisions: int = 0  # forgotten
     workers: int = 0  # forgotten
+    services: int = 0  # forgotten, of which nothing was heard for so long
 
 
 class Archive:
@@ -81,6 +84,8 @@ class Archive:
         unheard = now - timedelta(days=retention.workers)
         report.workers = sum(self._pages(lambda tx: workers.forget(tx, before=unheard, limit=PAGE)))
         report.decisions = self._trim_decisions(now)
+        with self.context.begin() as tx:
+            report.services = service_rounds.forget(tx, before=now - SERVICES_KEPT)
         return report
 
     def _archive(self, now: datetime, before: datetime, report: Archived) -> None:

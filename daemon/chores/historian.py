@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ...core.tunables import tunable
-from ...sql import history, settings
+from ...sql import history, queue_verdicts, settings
 from ..context import Context
 
 #: A step is counted once more after it is over: by then all that ended in it is committed.
 SETTLED = timedelta(minutes=10)
 #: One run counts no more steps: six days of them.
 STEPS = 864
+#: What brokers said of queues is kept so long.
+VERDICTS_KEPT = timedelta(days=7)
 KEEP_DAYS = tunable(
     "pandaserver",
     "history",
@@ -58,7 +60,7 @@ class Historian:
             since = at + history.STEP
         told.sampled = self._sample(history.step_of(now))
         with self.context.begin() as tx:
-            told.forgotten = history.forget(tx, before=oldest)
+            told.forgotten = history.forget(tx, before=oldest) + queue_verdicts.forget(tx, before=now - VERDICTS_KEPT)
         return told
 
     def _next_step(self, since: datetime) -> datetime | None:

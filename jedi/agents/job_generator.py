@@ -29,6 +29,7 @@ from ..side_jobs import build_job
 from ..spreading import LEAST_JOBS, portions
 from ..streams import hand_out
 from ..task_agent import RETRY_SECONDS, Round, TaskAgent
+from ..verdicts import Verdicts
 
 #: Files that are read at a time, at the most: memory stays flat for any task.
 MAX_FILES = 20_000
@@ -82,6 +83,7 @@ class JobGenerator(TaskAgent):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._turns = Turns(context, self.owner)
+        self._verdicts = Verdicts(context)
         self._of_partition: Sequence[sa.ColumnElement[bool]] = ()
 
     def run_once(self) -> Round:
@@ -90,9 +92,11 @@ class JobGenerator(TaskAgent):
                 return Round()
             self._of_partition = of_partition
             try:
-                return super().run_once()
+                report = super().run_once()
             finally:
                 self._of_partition = ()
+        self._verdicts.enter()
+        return report
 
     def conditions(self) -> Sequence[sa.ColumnElement[bool]]:
         return [*self._unused_inputs(), *self._of_partition]
@@ -151,6 +155,7 @@ class JobGenerator(TaskAgent):
             recipe = recipe_of(tx, row, self.context.settings)
             libraries = builds.libraries(tx, held.jeditaskid) if recipe.parameters.build_spec else {}
         question, choice = question.settled(self.context.plugins)
+        self._verdicts.add(choice, held.jeditaskid)
         throttle = question.throttle(self.context.plugins)
         by_name = {queue.queue: queue for queue in question.queues}
         unknown = [name for name in choice.chosen if name not in by_name]

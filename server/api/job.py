@@ -19,7 +19,7 @@ from ..envelope import said, succeeded
 from ..errors import NotYet
 from ..flight_records import memory_row, record_row
 from ..identity import caller
-from ..live.route import EVENT_STREAM, stream
+from ..live.route import EVENT_STREAM, LastSeen, stream
 from ..task_rows import event_row, file_row, job_errors, job_row
 from ..why import asking
 
@@ -43,6 +43,10 @@ class Listing(Query):
 
 class OneJob(Query):
     job_id: Id
+
+
+class Followed(OneJob):
+    last_event_id: LastSeen = ""
 
 
 class AskedWhy(OneJob):
@@ -284,9 +288,9 @@ def get_stdout(asked: OneJob) -> Response:
 
 @routes.get("/events")
 @open_to(USER)
-@reads(OneJob, headers=("Last-Event-ID",))
+@reads(Followed, headers=("Last-Event-ID",))
 @answers_with(EVENT_STREAM)
-def events(asked: OneJob) -> Response:
+def events(asked: Followed) -> Response:
     """Live: the steps of a job and its figures, until it is over."""
     job_id = asked.job_id
     with context().reading() as tx:
@@ -296,9 +300,9 @@ def events(asked: OneJob) -> Response:
 
 @routes.get("/log")
 @open_to(OF_JOB)
-@reads(OneJob, headers=("Last-Event-ID",))
+@reads(Followed, headers=("Last-Event-ID",))
 @answers_with(EVENT_STREAM)
-def log(asked: OneJob) -> Response:
+def log(asked: Followed) -> Response:
     """Live: what a job prints, for its owner; its pilot reports often while somebody reads."""
     job_id = asked.job_id
     with context().reading() as tx:

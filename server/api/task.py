@@ -20,7 +20,7 @@ from ..declared import answers_with, reads
 from ..envelope import said, succeeded
 from ..errors import answer
 from ..identity import caller
-from ..live.route import EVENT_STREAM, stream
+from ..live.route import EVENT_STREAM, LastSeen, stream
 from ..task_filters import filter_of
 from ..task_rights import must_be_allowed
 from ..task_submission import Entered, Submission, enter
@@ -39,6 +39,10 @@ class Submitted(WireBody):
 
 class OneTask(Query):
     task_id: TaskId
+
+
+class Followed(OneTask):
+    last_event_id: LastSeen = ""
 
 
 class AskedWhy(OneTask):
@@ -156,9 +160,9 @@ def contrasts(asked: OneTask) -> Response:
 
 @routes.get("/events")
 @open_to(USER)
-@reads(OneTask, headers=("Last-Event-ID",))
+@reads(Followed, headers=("Last-Event-ID",))
 @answers_with(EVENT_STREAM)
-def events(asked: OneTask) -> Response:
+def events(asked: Followed) -> Response:
     """Live: the steps of a task, its inputs and jobs by state, until it is over."""
     with context().reading() as tx:
         tasks_sql.get_task(tx, asked.task_id)  # raises `NotFound`

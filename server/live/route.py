@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from flask import Response, request
+from pydantic import Field
 
 from ..context import context
 from .events import BEGINNING, Seen, text_of
 from .feeds import feeds
 from .streams import WANTED, Wanted
 
+#: The argument by which those say where they were who cannot send a header.
+LastSeen = Annotated[str, Field(max_length=100, description="as the header `Last-Event-ID`, which goes before it")]
 EVENT_STREAM = "text/event-stream"
 #: Proxies and browsers must hand on each event as it comes.
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -64,6 +64,31 @@ function backTo(place, main) {
   scrollTo({ top: place.top, behavior: "instant" });
 }
 
+// Events of an address as they come, while somebody can see the page; later it goes on from the last one.
+function follow(address, handlers) {
+  if (!window.EventSource) return;
+  let source = null, last = "", isOver = false;
+  const open = () => {
+    if (source || isOver || document.hidden) return;
+    const url = new URL(address, location.href);
+    if (last) url.searchParams.set("last_event_id", last);
+    source = new EventSource(url);
+    for (const [kind, handle] of Object.entries(handlers)) {
+      source.addEventListener(kind, (event) => { last = event.lastEventId || last; handle(event); });
+    }
+    source.addEventListener("end", () => { isOver = true; close(); });
+    source.addEventListener("error", () => {  // a server without room for streams may have some later
+      if (source && source.readyState === EventSource.CLOSED) { close(); setTimeout(open, 30000); }
+    });
+  };
+  const close = () => { if (source) source.close(); source = null; };
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) close();
+    else open();
+  });
+  open();
+}
+
 function stayUpToDate() {
   const main = () => document.getElementById("main");
   if (!main().dataset.live || !window.htmx) return;
@@ -85,8 +110,7 @@ function stayUpToDate() {
     place = null;
   });
   setInterval(() => { if (Date.now() - last > 1000 * main().dataset.live) refresh(); }, 1000);
-  if (main().dataset.events && window.EventSource) {
-    const source = new EventSource(main().dataset.events);
+  if (main().dataset.events) {
     let isWaiting = false;
     // Of a large task something happens all the time: its page is asked for at most every five seconds.
     const soon = () => {
@@ -94,16 +118,14 @@ function stayUpToDate() {
       isWaiting = true;
       setTimeout(() => { isWaiting = false; refresh(); }, Math.max(500, last + 5000 - Date.now()));
     };
-    for (const kind of ["step", "state"]) source.addEventListener(kind, soon);
-    source.addEventListener("end", () => { source.close(); soon(); });
+    follow(main().dataset.events, { step: soon, state: soon, end: soon });
   }
 }
 
 function followLog() {
   const log = document.querySelector("pre[data-log]:not([data-followed])");
-  if (!log || !window.EventSource) return;
+  if (!log) return;
   log.dataset.followed = "yes";
-  const source = new EventSource(log.dataset.log);
   let isFirst = true;
   const add = (event) => {
     const isAtEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 40;
@@ -111,9 +133,7 @@ function followLog() {
     isFirst = false;
     if (isAtEnd) log.scrollTop = log.scrollHeight;
   };
-  source.addEventListener("stdout", add);
-  source.addEventListener("stderr", add);
-  source.addEventListener("end", () => source.close());
+  follow(log.dataset.log, { stdout: add, stderr: add });
 }
 
 function rememberViews() {

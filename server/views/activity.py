@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,10 +16,19 @@ from .chart import Chart, averaged, over_time
 
 #: The longest list of queues, shares, users or causes beside others.
 SHOWN = 10
+#: No chart is of a shorter time.
+LEAST = timedelta(hours=2)
+
+
+def begin(tx: sa.Connection, since: datetime, until: datetime) -> datetime:
+    """Where charts of a time begin: a young system has nothing to show of the time before it."""
+    first = history.first_step(tx) or until
+    return max(since, min(first, until - LEAST))
 
 
 def charts(tx: sa.Connection, since: datetime, until: datetime, of: Of = ALL) -> list[Chart]:
     """Jobs that ended, and jobs by state."""
+    since = begin(tx, since, until)
     ended = history.endings(tx, "at", "status", since=since, of=of)
     going = history.samples(tx, "at", "status", since=since, of=of)
     return [

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated
 
+from flask import request
 from pydantic import Field
 
 from ...core.errors import Fault, Invalid
+from ...core.nearby import guess
 from ...core.states import TaskState
 from ...sql.selection import Selection
 from ..bodies import Moment, Query, moment
@@ -184,6 +186,26 @@ ERROR_COLUMNS: Mapping[str, str] = {
     "task_buffer": "task_buffer_error_code",
     "trans": "trans_exit_code",
 }
+
+
+#: Parameters of every page.
+_OF_PAGES = frozenset({"json"})
+
+
+def notes(asked: Query, states: Mapping[str, Iterable[str]]) -> list[str]:
+    """What of a question was passed over, or finds nothing ever: parameters that there are not, and unknown states.
+
+    `states` has the parameters that are states, each with those that there are.
+    """
+    known = asked.__class__.model_fields
+    given = [name for name in request.args if name not in known and name not in _OF_PAGES]
+    told = [f"there is no parameter {name[:40]!a} here, and it was passed over: {guess(name, known)}" for name in given]
+    for name, there_are in states.items():
+        words = {str(state) for state in there_are}
+        for word in alternatives(getattr(asked, name) or ""):
+            if "*" not in word and word not in words:
+                told.append(f"there is no state {word[:40]!a}: {guess(word, words)}")
+    return told
 
 
 def alternatives(text: str) -> list[str]:

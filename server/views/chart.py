@@ -206,7 +206,7 @@ class Curve:
 
 
 def curves(samples: Sequence[Mapping[str, float]], memory: Mapping[str, Any]) -> list[Curve]:
-    """The curves of a flight record: memory, cores in use, and disk traffic; none of fewer than two samples."""
+    """The curves of a flight record: memory, cores in use, and disk traffic, but for those where there was none."""
     if len(samples) < 2:
         return []
     begin = samples[0]["at"]
@@ -223,11 +223,12 @@ def curves(samples: Sequence[Mapping[str, float]], memory: Mapping[str, Any]) ->
     }
     cores = {"cores": _rates(samples, "cpu_seconds", 1.0)}
     disk = {"read": _rates(samples, "read_kb", 1 / 1024), "written": _rates(samples, "written_kb", 1 / 1024)}
-    return [
+    drawn = (
         Curve("Memory of its processes", "MB", sizes, mark, mark_name),
         Curve("Cores in use", "cores", cores),
         Curve("Disk traffic", "MB/s", disk),
-    ]
+    )
+    return [curve for curve in drawn if any(y for line in curve.lines.values() for _, y in line)]
 
 
 def _rates(samples: Sequence[Mapping[str, float]], key: str, factor: float) -> list[tuple[float, float]]:

@@ -42,6 +42,7 @@ def failures(asked: Asked) -> Response:
     of = replace(of, cause=asked.cause)
     failed = replace(of, statuses=["failed"])
     with context().reading() as tx:
+        begin = activity.begin(tx, since, now)
         of_all = activity.ended(tx, since, replace(of, cause=None))
         causes = activity.causes(tx, since, of, limit=SHOWN)
         by_time = history.endings(tx, "at", "cause", since=since, of=failed)
@@ -60,7 +61,7 @@ def failures(asked: Asked) -> Response:
         **_matrix(by_place),
     }
     rows = ((row.at, row.cause or "no code", row.n_jobs) for row in by_time)
-    chart = over_time("Failures by cause", "jobs", rows, since=since, until=now, is_share=True)
+    chart = over_time("Failures by cause", "jobs", rows, since=begin, until=now, is_share=True)
     return show("failures.html", "Errors", {**data, "charts": [chart]}, rows=data)
 
 

@@ -8,7 +8,7 @@ from flask import Response
 from pydantic import Field
 
 from ...core.states import JOBS, JobState
-from ...sql import job_queries, job_records, page_queries
+from ...sql import job_queries, job_records, page_queries, task_queries
 from ...sql import tasks as tasks_sql
 from ..auth.access import NOBODY, open_to
 from ..bodies import Query
@@ -60,8 +60,10 @@ def job(pandaid: int) -> Response:
             "output": report.stdout_tail if report and may_see else None,
             "pilot_log": report.pilot_log if report and may_see else None,
         }
+        inputs = task_queries.file_counts(tx, [row.jeditaskid]).get(row.jeditaskid)
         task_name = tasks_sql.get_task(tx, row.jeditaskid).task_name
     state = JOBS.rows[JobState(row.status)]
     drawn = curves(record["samples"], record["memory"])
     more = {"curves": drawn, "meaning": state.meaning, "next": state.mover, "is_over": row.status in JOBS.final}
+    more["is_alone"] = inputs is None or not inputs.n_files_finished
     return show("job.html", f"Job {pandaid}", {**data, **more, "task_name": task_name, "may_see": may_see}, rows=data)

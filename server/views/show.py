@@ -14,10 +14,10 @@ from typing import Any
 from flask import Blueprint, Response, render_template, request
 
 from ... import __version__
-from ...core.errors import BambooError
-from ..auth.access import NOBODY, USER, open_to
+from ...core.clock import utc_now
+from ..auth.access import USER
 from ..context import context
-from ..errors import answer, refuse
+from ..errors import API
 from ..identity import caller
 from . import words
 from .viewer import viewer
@@ -53,23 +53,37 @@ MENU = (
 )
 
 
+NOTES_HEADER = "X-Bamboo-Notes"
+
+
 #: What is open on a server whose pages are not.
 OPEN = frozenset({"views.static_file", "views.sign_in", "views.sign_out"})
 
 
 def wants_json() -> bool:
     """Whether the request asks for the data behind a page: `?json`, `?json=1`, or a header Accept that says so."""
-    return "json" in request.args or request.accept_mimetypes.best == "application/json"
+    accepted = request.accept_mimetypes
+    return "json" in request.args or accepted["application/json"] > accepted["text/html"]
 
 
-def show(template: str, title: str, data: Mapping[str, Any], *, rows: Any = None, status: int = 200) -> Response:
-    """A page made of `data`, or that data as JSON; `rows` is the JSON of pages that are lists, as BigPanDA's are."""
+def show(template: str, title: str, data: Mapping[str, Any], *, rows: Any = None) -> Response:
+    """A page made of `data`, or that data as JSON; `rows` is the JSON of pages that are lists, as BigPanDA's are.
+
+    `notes` in the data are what the asker is to be told; lists are bare and have no place for them but a header.
+    """
     if wants_json():
         text = json.dumps(data if rows is None else rows, default=plain)
-        return Response(text, status=status, mimetype="application/json", headers={"Cache-Control": "no-cache"})
-    more = {"title": title, "menu": MENU, "version": __version__, "viewer": viewer(), "now": context().now()}
-    page = render_template(f"views/{template}", **data, **more, words=words, json_address=json_address())
-    return Response(page, status=status, headers=HEADERS)
+        answered = Response(text, mimetype="application/json", headers={"Cache-Control": "no-cache"})
+        if notes := data.get("notes"):
+            answered.headers[NOTES_HEADER] = json.dumps(notes)  # which is ASCII on one line
+        return answered
+    return Response(render(template, title, data, now=context().now()), headers=HEADERS)
+
+
+def render(template: str, title: str, data: Mapping[str, Any], *, now: datetime) -> str:
+    """The HTML of a page."""
+    more = {"title": title, "menu": MENU, "version": __version__, "viewer": viewer(), "now": now}
+    return render_template(f"views/{template}", **data, **more, words=words, json_address=json_address())
 
 
 def go_to(place: str) -> Response:
@@ -105,16 +119,22 @@ def _begin() -> None:
         USER.must_admit(caller())
 
 
-@routes.errorhandler(BambooError)
-@open_to(NOBODY)
-def _refused(error: BambooError) -> Response:
-    """A page that says what is wrong and what to do; for programs what the API says."""
-    if error.status == 500:
-        return refuse(error)
-    answered = answer(error)
-    if wants_json() or error.status in (429, 503, 507):
+@routes.after_app_request
+def show_refusal(answered: Response) -> Response:
+    """What the API says of a request that was refused, as a page for people."""
+    if answered.status_code < 400 or not answered.is_json or not wants_page():
         return answered
-    page = show("error.html", "Not shown", {"error": error}, status=error.status)
-    if "WWW-Authenticate" in answered.headers:
-        page.headers["WWW-Authenticate"] = answered.headers["WWW-Authenticate"]
-    return page
+    told: dict[str, Any] = json.loads(answered.get_data())
+    answered.set_data(render("error.html", "Not shown", {"told": told}, now=utc_now()))
+    answered.mimetype = "text/html"
+    answered.headers.update(HEADERS)
+    return answered
+
+
+def wants_page() -> bool:
+    """Whether a page was asked for, or something else that is no part of the API with a browser: programs do not say
+    that they want HTML."""
+    if request.path.startswith(API) or wants_json():
+        return False
+    accepted = request.accept_mimetypes
+    return request.blueprint == routes.name or accepted["text/html"] > accepted["application/json"]

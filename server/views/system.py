@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 
+import sqlalchemy as sa
 from flask import Response
 from pydantic import Field
 
-from ...sql import audit, page_queries, settings
+from ...sql import audit, page_queries, service_rounds, settings
 from .. import task_rows
 from ..auth.access import NOBODY, open_to
 from ..bodies import Query
 from ..context import context
 from ..declared import reads
 from .show import routes, show
+from .viewer import is_administrator
 
 SHOWN = 100
+SHOWN_OF_SERVICES = ("service", "host", "began_at", "worked_at", "seconds", "period_seconds", "failures")
 
 
 class Decided(Query):
@@ -38,14 +42,31 @@ def list_of_decisions(asked: Decided) -> Response:
 @routes.get("/agents/")
 @open_to(NOBODY)
 def agents() -> Response:
-    """Work that goes by leases: who holds each, and when it was last begun; tasks that agents hold."""
+    """The last rounds of agents and chores, work that goes by leases, and tasks that agents hold."""
     now = context().now()
     with context().reading() as tx:
         data = {
+            "services": _services(tx, now),
             "leases": [row._asdict() for row in page_queries.all_leases(tx)],
             "tasks": [row._asdict() for row in page_queries.tasks_at_work(tx, now=now, limit=SHOWN)],
         }
     return show("agents.html", "Agents and chores", data)
+
+
+def _services(tx: sa.Connection, now: datetime) -> list[dict[str, Any]]:
+    """Each agent and chore on each machine with its lag. A chore that runs on one machine at a time is as late as the
+    machine which ran it last. Why one fails is for administrators: it may name things of users."""
+    rows = service_rounds.last_rounds(tx)
+    lags = {(row.service, row.host): service_rounds.lag(row, now) for row in rows}
+    one_at_a_time = {row.name for row in page_queries.all_leases(tx)}
+    told: list[dict[str, Any]] = []
+    for row in rows:
+        of_all = [lag for (service, _), lag in lags.items() if service == row.service]
+        lag = min(of_all) if row.service in one_at_a_time else lags[row.service, row.host]
+        reason = {"error": row.error} if is_administrator() else {}
+        shown = {name: getattr(row, name) for name in SHOWN_OF_SERVICES}
+        told.append(shown | {"lag_seconds": round(lag.total_seconds())} | reason)
+    return told
 
 
 @routes.get("/settings/")

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Response
 
+from ...core.states import TASKS
 from ...sql import selection, task_queries
 from ...sql.tables import tasks
 from .. import task_rows
@@ -15,7 +16,7 @@ from ..auth.access import NOBODY, open_to
 from ..context import context
 from ..declared import reads
 from ..task_rows import small
-from .asked import LOOKED_AT, MAX_LISTED, TASK_FACETS, TasksAsked
+from .asked import LOOKED_AT, MAX_LISTED, TASK_FACETS, TasksAsked, notes
 from .show import routes, show, wants_json
 
 #: What the facets are about; names are too many to be one.
@@ -28,10 +29,11 @@ FACETS = {name: column for name, column in TASK_FACETS.items() if name != "taskn
 def list_of_tasks(asked: TasksAsked) -> Response:
     """Tasks of everybody, the newest first, with their inputs in `dsinfo`."""
     wanted = asked.selection(context().now())
+    told = notes(asked, {"status": TASKS.rows})
     if wants_json():
         with context().reading() as tx:
             found = task_queries.list_tasks(tx, wanted, limit=min(asked.limit, MAX_LISTED))
-            return show("tasks.html", "Tasks", {}, rows=_rows(tx, found))
+            return show("tasks.html", "Tasks", {"notes": told}, rows=_rows(tx, found))
     how = {"shown": asked.display_limit, "looked_at": LOOKED_AT}
     with context().reading() as tx:
         listed = selection.listed(tx, tasks, "jeditaskid", wanted, list(FACETS.values()), **how)
@@ -40,7 +42,7 @@ def list_of_tasks(asked: TasksAsked) -> Response:
     more = rows[-1]["jeditaskid"] if len(rows) == asked.display_limit else None
     given = asked.model_dump(exclude_none=True, exclude_defaults=True)
     data = {"rows": rows, "facets": facets, "more": more, "asked": given, "looked_at": LOOKED_AT}
-    return show("tasks.html", "Tasks", data)
+    return show("tasks.html", "Tasks", {**data, "notes": told})
 
 
 def _rows(tx: sa.Connection, found: Sequence[Any]) -> list[dict[str, Any]]:

@@ -19,3 +19,9 @@ def is_user() -> bool:
     """Whether it is somebody who may read what users read of each other: parameters and command lines among it."""
     who = viewer()
     return who is not None and who.is_user
+
+
+def is_administrator() -> bool:
+    """Whether it is somebody who looks after the system."""
+    who = viewer()
+    return who is not None and who.is_administrator

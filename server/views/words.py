@@ -44,6 +44,13 @@ def duration(seconds: float | timedelta | None) -> str:
     return sign + (" ".join(parts) or "0 s")
 
 
+def brief(seconds: float | None) -> str:
+    """A short time: `40 ms`, `2.5 s`, and from a minute on like others."""
+    if seconds is None or seconds >= 60:
+        return duration(seconds)
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
 def ago(value: datetime | None, now: datetime) -> str:
     """How long ago a moment was."""
     return f"{duration(now - value)} ago" if value else ""

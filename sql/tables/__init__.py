@@ -18,7 +18,7 @@ from .grid import (
     work_queues,
     workers,
 )
-from .history import STEP_SECONDS, job_endings, job_samples
+from .history import STEP_SECONDS, job_endings, job_samples, queue_verdicts
 from .jobs import (
     ERROR_SOURCES,
     archived_jobs,
@@ -31,7 +31,7 @@ from .jobs import (
     jobs,
 )
 from .retries import input_needs, retry_actions, retry_errors
-from .system import audit, leases, sandboxes, secrets, settings, settings_history
+from .system import audit, leases, sandboxes, secrets, service_rounds, settings, settings_history
 from .tasks import (
     FIRST_TASK_ID,
     INPUT_TYPES,
@@ -88,12 +88,14 @@ __all__ = [
     "preassignments",
     "queue_activity",
     "queue_history",
+    "queue_verdicts",
     "queues",
     "resource_types",
     "retry_actions",
     "retry_errors",
     "sandboxes",
     "secrets",
+    "service_rounds",
     "settings",
     "settings_history",
     "sites",

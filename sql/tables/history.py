@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from .base import changing, count, metadata, moment, word
+from ..types import Id
+from .base import changing, count, metadata, moment, updated_often, word
 
 #: How long one row of both tables stands for.
 STEP_SECONDS = 600
@@ -43,4 +44,18 @@ job_samples = sa.Table(
     count("n_jobs"),
     count("n_cores"),
     sa.Index("ix_job_samples_value", "dimension", "value", "at"),
+)
+
+#: What job brokers said of queues, by the hour.
+queue_verdicts = sa.Table(
+    "queue_verdicts",
+    metadata,
+    word("queue", 128, primary_key=True),
+    moment("at", primary_key=True),  # when the hour began
+    word("gate", 128, primary_key=True),  # that kept the queue out; empty: it fits
+    count("n"),  # how often brokers were asked
+    sa.Column("jeditaskid", Id),  # the last task for which
+    moment("last_at"),
+    sa.Index("ix_queue_verdicts_at", "at"),
+    postgresql_with=updated_often(fillfactor=70),
 )

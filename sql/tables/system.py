@@ -47,6 +47,22 @@ leases = sa.Table(
     postgresql_with=updated_often(fillfactor=50),  # each transaction of a chore renews its own
 )
 
+#: The last round of each agent and chore on each machine.
+service_rounds = sa.Table(
+    "service_rounds",
+    metadata,
+    word("service", 64, primary_key=True),  # such as jedi/task_refiner, daemon/adder
+    word("host", 128, primary_key=True),
+    moment("began_at", nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("period_seconds", sa.Float, nullable=False),  # how long it waits after a round that found nothing
+    moment("worked_at"),  # when a round last found something to do
+    count("failures"),  # rounds in a row that failed, the last one among them
+    sa.Column("error", LongText),  # why the last one failed
+    moment("told_at", nullable=False),
+    postgresql_with=updated_often(fillfactor=50),
+)
+
 sandboxes = sa.Table(
     "sandboxes",
     metadata,

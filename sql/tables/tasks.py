@@ -255,6 +255,7 @@ decisions = sa.Table(
     moment("at", nullable=False),
     moment("last_at", nullable=False),
     sa.Index(None, "jeditaskid", "id"),
+    sa.Index(None, "last_at"),
     postgresql_with=updated_often(fillfactor=90),  # how often the same was decided
 )
 

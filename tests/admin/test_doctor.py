@@ -24,9 +24,11 @@ from bamboo.admin.doctor.patient import Measures, Patient
 from bamboo.admin.state import StateFolder
 from bamboo.admin.tokens import key_folder
 from bamboo.core.clock import utc_now
+from bamboo.core.service import Round
 from bamboo.core.settings import load
-from bamboo.sql import backups, grid_sources, migrate, queues
+from bamboo.sql import backups, grid_sources, migrate, queues, service_rounds
 from bamboo.sql import tables as t
+from bamboo.sql.clock import DatabaseClock
 from bamboo.sql.engine import open_engine
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -73,10 +75,10 @@ def the_one(findings: list[Finding], words: str) -> Finding:
 
 
 def test_nothing_is_wrong_with_a_sound_installation(examined: Callable[..., list[Finding]]) -> None:
-    """Only its server does not run yet, it has no queues, and the daemon may be elsewhere: no faults."""
+    """Only nothing of it runs yet, it has no queues, and the daemon may be elsewhere: no faults."""
     found = examined()
     assert worst(found) is Verdict.WARNING
-    assert sorted(check for check, _ in bad(found)) == ["plugins", "server", "work"]
+    assert sorted(check for check, _ in bad(found)) == ["plugins", "server", "work", "work"]
     groups = {"configuration", "database", "clocks", "disk", "permissions", "plugins", "tokens", "server", "work"}
     assert groups <= {one.check for one in found}
 
@@ -368,6 +370,24 @@ def test_work_that_nobody_does(patient: Callable[..., Patient], engine: sa.Engin
     found = list(work.check(patient()))
     assert the_one(found, "1 tasks ended").verdict is Verdict.FAULT
     assert the_one(found, "storage does not exist").where == "queue Q"
+
+
+def test_agents_that_are_silent_or_fail_are_told(engine: sa.Engine, patient: Callable[..., Patient]) -> None:
+    now = DatabaseClock(engine)()
+    hour = timedelta(hours=1)
+    for service, host, failures, at in (
+        ("jedi/task_refiner", "here", 0, now),
+        ("jedi/task_refiner", "there", 0, now - hour),  # somebody else is at work
+        ("daemon/adder", "here", 0, now - hour),
+        ("daemon/watcher", "here", 4, now),
+    ):
+        error = ValueError("no such thing") if failures else None
+        with engine.begin() as tx:
+            service_rounds.enter(tx, Round(service, 1.0, 5.0, error=error), host, failures=failures, now=at)
+    found = {one.where: one for one in work.check(patient()) if "/" in one.where}
+    assert found["jedi/task_refiner"].verdict is Verdict.OK
+    assert found["daemon/adder"].verdict is Verdict.FAULT and "nothing was heard" in found["daemon/adder"].what
+    assert found["daemon/watcher"].verdict is Verdict.FAULT and "no such thing" in found["daemon/watcher"].what
 
 
 def test_a_check_that_fails_is_told_and_the_others_go_on(

@@ -1,0 +1,106 @@
+"""The last rounds of agents and chores, so that people see who is at work, who is late and who fails."""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..core.clock import Clock
+from ..core.errors import BambooError
+from ..core.service import Round
+from . import bulk
+from .error_words import in_words
+from .tables import service_rounds
+
+log = logging.getLogger(__name__)
+
+#: A service that finds nothing to do says so this often: it must not wake the others, which rest while nobody writes.
+IDLE_SECONDS = 60.0
+#: One that has work says so this often.
+BUSY_SECONDS = 5.0
+LONGEST_ERROR = 1000
+LONGEST_NAME = 64
+
+
+@dataclass
+class _Told:
+    at: float = -math.inf  #: monotonic
+    failures: int = 0
+    is_failing: bool = False
+
+
+class RoundNotes:
+    """Enters the rounds of the services of one process, now and then: at once when one begins to fail or works again.
+
+    For one thread. A round never fails because it could not be entered.
+    """
+
+    def __init__(self, engine: sa.Engine, clock: Clock, *, section: str) -> None:
+        """`section` is the part of the system that the services are of, such as `jedi`."""
+        self._engine = engine
+        self._clock = clock
+        self._section = section
+        self._host = socket.gethostname()[:128]
+        self._told: dict[str, _Told] = {}
+
+    def note(self, last: Round) -> None:
+        """Note a round that has just ended."""
+        last = replace(last, service=f"{self._section}/{last.service}"[:LONGEST_NAME])
+        told = self._told.setdefault(last.service, _Told())
+        told.failures = told.failures + 1 if last.error else 0
+        now, pause = time.monotonic(), BUSY_SECONDS if last.worked else IDLE_SECONDS
+        if told.is_failing == (last.error is not None) and now - told.at < pause:
+            return
+        told.at, told.is_failing = now, last.error is not None
+        try:
+            moment = self._clock()
+            with self._engine.begin() as tx:
+                enter(tx, last, self._host, failures=told.failures, now=moment)
+        except (sa.exc.SQLAlchemyError, BambooError) as error:
+            extra = {"event": "round_not_entered", "service": last.service, "why": str(error)}
+            log.debug("a round was not entered", extra=extra)
+
+
+def enter(tx: sa.Connection, last: Round, host: str, *, failures: int, now: datetime) -> None:
+    """Enter a round that ended now, in place of the last one of its service on its machine."""
+    values: dict[str, Any] = {
+        "began_at": now - timedelta(seconds=last.seconds),
+        "seconds": last.seconds,
+        "period_seconds": last.period_seconds,
+        "failures": failures,
+        "error": in_words(last.error)[:LONGEST_ERROR] if last.error else None,
+        "told_at": now,
+        **({"worked_at": now} if last.worked else {}),
+    }
+    mine = (service_rounds.c.service == last.service, service_rounds.c.host == host)
+    if tx.execute(sa.update(service_rounds).where(*mine).values(values)).rowcount == 0:
+        bulk.insert_new(tx, service_rounds, ("service", "host"), [{"service": last.service, "host": host, **values}])
+
+
+def last_rounds(tx: sa.Connection, *, limit: int = 1000) -> Sequence[sa.Row[Any]]:
+    """The last round of each service on each machine, by name."""
+    by_name = sa.select(service_rounds).order_by(service_rounds.c.service, service_rounds.c.host)
+    return tx.execute(by_name.limit(limit)).all()
+
+
+def lag(row: Any, now: datetime) -> timedelta:
+    """How much later than usual a service is with a word of its next round; zero for one that is in time.
+
+    Its round may take as long as the last one took once more.
+    """
+    usual = timedelta(seconds=max(row.period_seconds, IDLE_SECONDS) + row.seconds)
+    late: timedelta = now - row.told_at - usual
+    return max(timedelta(0), late)
+
+
+def forget(tx: sa.Connection, *, before: datetime) -> int:
+    """Forget machines on which a service was last heard of before a moment; returns how many rows."""
+    return tx.execute(sa.delete(service_rounds).where(service_rounds.c.told_at < before)).rowcount

@@ -1,0 +1,72 @@
+"""The last rounds of services: entered now and then, at once when something changes, and never at a service's cost."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from bamboo.core.clock import ManualClock
+from bamboo.core.service import Round
+from bamboo.sql import service_rounds
+from bamboo.sql.service_rounds import IDLE_SECONDS, RoundNotes
+
+
+@pytest.fixture
+def notes(engine: sa.Engine, clock: ManualClock) -> RoundNotes:
+    return RoundNotes(engine, clock, section="test")
+
+
+def last(engine: sa.Engine) -> Any:
+    with engine.connect() as tx:
+        (row,) = service_rounds.last_rounds(tx)
+    return row
+
+
+def test_rounds_that_find_nothing_are_entered_once(notes: RoundNotes, engine: sa.Engine, clock: ManualClock) -> None:
+    notes.note(Round("one", 0.5, 1.0))
+    first = last(engine)
+    assert (first.service, first.began_at, first.worked_at) == ("test/one", clock() - timedelta(seconds=0.5), None)
+    clock.advance(seconds=1)
+    notes.note(Round("one", 0.5, 1.0))
+    assert last(engine) == first
+
+
+def test_failures_are_entered_at_once_and_their_end_too(
+    notes: RoundNotes, engine: sa.Engine, clock: ManualClock
+) -> None:
+    notes.note(Round("one", 0.1, 1.0, worked=True))
+    error = sa.exc.IntegrityError("INSERT a secret", {}, Exception("a key is there twice"))
+    notes.note(Round("one", 0.1, 1.0, error=error))
+    failed = last(engine)
+    assert failed.failures == 1 and "a key is there twice" in failed.error and "secret" not in failed.error
+    notes.note(Round("one", 0.1, 1.0, error=error))
+    assert last(engine) == failed
+    notes.note(Round("one", 0.1, 1.0))
+    assert (last(engine).failures, last(engine).error) == (0, None)
+
+
+def test_a_database_that_is_away_harms_no_round(clock: ManualClock) -> None:
+    away = sa.create_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+    RoundNotes(away, clock, section="test").note(Round("one", 0.1, 1.0))
+
+
+def test_a_service_is_late_after_a_period_a_minute_and_its_last_round(
+    notes: RoundNotes, engine: sa.Engine, clock: ManualClock
+) -> None:
+    notes.note(Round("one", 30.0, 600.0))
+    row = last(engine)
+    assert service_rounds.lag(row, clock() + timedelta(seconds=630)) == timedelta(0)
+    assert service_rounds.lag(row, clock() + timedelta(seconds=640)) == timedelta(seconds=10)
+    assert IDLE_SECONDS < 600
+
+
+def test_services_of_machines_that_are_gone_are_forgotten(
+    notes: RoundNotes, engine: sa.Engine, clock: ManualClock
+) -> None:
+    notes.note(Round("one", 0.1, 1.0))
+    with engine.begin() as tx:
+        assert service_rounds.forget(tx, before=clock()) == 0
+        assert service_rounds.forget(tx, before=clock() + timedelta(seconds=1)) == 1
