@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
+from memory_group import memory_group
 from patience import PATIENCE_SECONDS
 
 from bamboo.pilot.capture import CappedFile, tail
@@ -100,29 +99,10 @@ def test_a_small_output_is_kept_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == b"12345678901"
 
 
-@pytest.fixture
-def memory_group(tmp_path: Path) -> Iterator[Path]:
-    """A memory control group of 100 MB; skips where none can be made."""
-    for root, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
-        group = Path(root, f"bamboo_test_{os.getpid()}")
-        try:
-            group.mkdir()
-            (group / limit).write_text(str(100 << 20))
-        except OSError:
-            continue
-        yield group
-        group.rmdir()
-        return
-    pytest.skip("may not make a memory control group here")
-
-
-def test_a_kernel_out_of_memory_kill_is_named(
-    server: ScriptedServer, run_pilot: Callable[..., int], memory_group: Path
-) -> None:
+def test_a_kernel_out_of_memory_kill_is_named(server: ScriptedServer, run_pilot: Callable[..., int]) -> None:
     server.script.jobs.append(job(7, jobPars="-c 'python3 -c \"x = bytearray(300 << 20)\"; exit $?'"))
-    join = f"open('{memory_group}/cgroup.procs', 'w').write(str(__import__('os').getpid()))"
-    start = f"import sys; {join}; from bamboo.pilot.main import main; sys.exit(main(sys.argv[1:]))"
-    assert run_pilot("--max-jobs", "1", program=("-c", start)) == 0
+    with memory_group() as group:
+        assert run_pilot("--max-jobs", "1", program=group.pilot()) == 0
     code, diag = failed(server)
     assert code == 1212
     assert "limit 100 MB" in diag
