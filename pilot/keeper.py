@@ -28,6 +28,7 @@ from .lease import boot_seconds
 IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2)
 READ_BYTES = 1 << 16
 KILL_AGAIN_SECONDS = 0.1  # something may have been forked just then
+LONGEST_WAIT_SECONDS = 86400.0  # the kernel counts milliseconds in 31 bits, which are less than 25 days
 UNKILLABLE_SECONDS = 10.0  # a process in uninterruptible sleep cannot be waited for for ever
 
 
@@ -136,7 +137,7 @@ class Keeper:
         if self.run is None:
             return None
         times = [at for at in (self.deadline, self.run.kill_at) if at is not None]
-        return max(0.0, min(times) - self.clock()) if times else None
+        return min(LONGEST_WAIT_SECONDS, max(0.0, min(times) - self.clock())) if times else None
 
     def _receive(self) -> bool:
         try:

@@ -29,9 +29,9 @@ def check(patient: Patient) -> Iterator[Finding]:
 
 def _server(patient: Patient) -> Iterator[Finding]:
     section = patient.settings.server
-    url = (patient.state.url.read_text().strip() if patient.state and patient.state.url.is_file() else "") or (
-        section.public_url or f"http://{section.host}:{section.port}"
-    )
+    of_state = patient.state.url.read_text().strip() if patient.state and patient.state.url.is_file() else ""
+    url = of_state or patient.environ.get("BAMBOO_URL", "").rstrip("/") or section.public_url
+    url = url or f"http://{section.host}:{section.port}"
     try:
         alive = _get(f"{url}/livez", patient.measures.answer_seconds)
         ready = _get(f"{url}/readyz", patient.measures.answer_seconds) if alive == 200 else alive

@@ -36,8 +36,10 @@ def set_secret(client: Client, name: str, path: Path | None) -> None:
         answer = client.set_secret(FILE_PREFIX + name, base64.b64encode(path.read_bytes()).decode())
     elif sys.stdin.isatty():
         answer = client.set_secret(name, click.prompt("Value", hide_input=True))
+    elif value := sys.stdin.read().removesuffix("\n"):
+        answer = client.set_secret(name, value)
     else:
-        answer = client.set_secret(name, sys.stdin.read().removesuffix("\n"))
+        raise click.UsageError("no value came over the pipe, and nothing was kept; or is a --file meant?")
     say(f"{name}: {answer}")
 
 

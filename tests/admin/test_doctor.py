@@ -330,8 +330,9 @@ def test_a_server_that_is_away_or_cannot_work(
     away = outside.check(patient({"BAMBOO_SERVER__PORT": "1"}))
     assert the_one(list(away), "no server answers").verdict is Verdict.WARNING
     port = listener(b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
-    broken = outside.check(patient({"BAMBOO_SERVER__PORT": str(port)}))
-    assert the_one(list(broken), "it cannot work (HTTP 503)").verdict is Verdict.FAULT
+    for where in ({"BAMBOO_SERVER__PORT": str(port)}, {"BAMBOO_URL": f"http://127.0.0.1:{port}/"}):
+        broken = outside.check(patient(where))
+        assert the_one(list(broken), "it cannot work (HTTP 503)").verdict is Verdict.FAULT
 
 
 def test_message_processors_that_nobody_runs(patient: Callable[..., Patient]) -> None:

@@ -25,6 +25,16 @@ JOB = {
 }
 
 
+def test_nothing_is_no_secret(server: ScriptedServer, bamboo: Bamboo) -> None:
+    server.on("creds/set_user_secrets", ok("kept", "kept"))
+    for given in ("", "\n"):
+        ended = bamboo("secret", "set", "PASSWORD", stdin=given)
+        assert ended.code == 2 and "no value" in ended.err
+    assert server.requests == []
+    assert bamboo("secret", "set", "PASSWORD", stdin="x\n").code == 0
+    assert server.requests[0].body == {"key": "PASSWORD", "value": "x"}
+
+
 def test_jobs_are_listed_page_by_page(server: ScriptedServer, bamboo: Bamboo) -> None:
     def page(request: Request) -> dict[str, Any]:
         after = int(request.query.get("after", 0))

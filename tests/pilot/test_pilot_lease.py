@@ -49,6 +49,12 @@ def test_the_lease_counts_from_sending_and_keeps_a_margin() -> None:
     assert Lease(10, 20.0, 0.0).margin == 5.0
 
 
+def test_a_lease_may_be_longer_than_the_kernel_waits(server: ScriptedServer, run_pilot: Callable[..., int]) -> None:
+    server.script.jobs.append(job(7, "sleep 0.5", leaseSeconds=100 * 86400))
+    assert run_pilot(*BEATS) == 0
+    assert server.final()["job_status"] == "finished"
+
+
 def test_a_short_absence_of_the_server_costs_nothing(
     server: ScriptedServer, start_pilot: Pilot, tmp_path: Path
 ) -> None:
