@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import signal
+import socket
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from patience import eventually
 
 from bamboo.core.clock import utc_now
+from bamboo.sql import service_rounds
 
 Start = Callable[..., Any]
 
@@ -87,6 +90,23 @@ def test_a_failing_chore_waits_and_takes_nobody_down(start_daemon: Start) -> Non
     assert len({note.pid for note in bad}) == 1  # an error costs no process
     daemon.wait_for(10, "good", "end")
     assert "RuntimeError: as told" in daemon.log.read_text()
+
+
+def test_rounds_are_entered(start_daemon: Start, engine: sa.Engine, database_url: str) -> None:
+    """By the machine's name; that of a chore which rests or runs elsewhere is not."""
+    chores = {"bad": ("fails", {"period": 0.05}), "good": ("idle", {"period": 0.05, "sync": True})}
+    daemon = start_daemon(chores, url=database_url)
+    daemon.wait_for(2, "bad", "begin")
+    daemon.wait_for(2, "good", "end")
+
+    def entered() -> dict[str, Any]:
+        with engine.connect() as tx:
+            return {row.service: row for row in service_rounds.last_rounds(tx)}
+
+    eventually(lambda: {"daemon/bad", "daemon/good"} <= entered().keys(), "both to be entered")
+    bad, good = entered()["daemon/bad"], entered()["daemon/good"]
+    assert (bad.failures, bad.error, bad.host) == (1, "RuntimeError: as told", socket.gethostname())
+    assert (good.failures, good.error, good.worked_at, good.period_seconds) == (0, None, None, 0.05)
 
 
 def test_a_dying_chore_takes_nobody_down(start_daemon: Start) -> None:

@@ -19,7 +19,7 @@ from bamboo.plugins.contracts import InputFile, QueueView, TaskView, from_row
 from bamboo.plugins.generic.splitter import GenericSplitter
 from bamboo.plugins.hookspecs import hookimpl
 from bamboo.plugins.retried import raised
-from bamboo.sql import catalogue, datasets, retries, settings, task_queries, tasks
+from bamboo.sql import catalogue, datasets, queue_verdicts, retries, settings, task_queries, tasks
 from bamboo.sql import tables as t
 from bamboo.sql.retries import Needs
 from bamboo.tests.jedi.rounds import OUTPUT, Jedi, on_both_databases, reads
@@ -35,6 +35,12 @@ def ready(jedi: Jedi, n_files: int, **parameters: Any) -> Jedi:
 
 def at_queues(jedi: Jedi) -> Counter[str]:
     return Counter(job.queue for job in jedi.jobs().values())
+
+
+def verdicts(jedi: Jedi, queue: str) -> list[dict[str, Any]]:
+    """What was said of a queue, of what processes have entered by now."""
+    with jedi.engine.connect() as tx:
+        return queue_verdicts.of_queues(tx, [queue], since=jedi.clock())
 
 
 @on_both_databases
@@ -78,6 +84,8 @@ def test_without_a_queue_it_waits_with_its_reasons(jedi: Jedi, clock: ManualCloc
     task = jedi.task()
     assert (task.status, task.error_dialog, task.started_at) == ("running", None, clock())
     assert at_queues(jedi) == {"BIG": 1}
+    said = {queue: [(one["gate"], one["n"]) for one in verdicts(jedi, queue)] for queue in ("SMALL", "SHUT", "BIG")}
+    assert said == {"SMALL": [("too little memory", 2)], "SHUT": [("not online", 2)], "BIG": [("", 1)]}
     assert jedi.story() == ["registered", "defined", "ready", "pending", "running"]
 
 

@@ -21,7 +21,7 @@ from patience import PATIENCE_SECONDS, eventually
 from systems import descendants, processes
 
 from bamboo.core.clock import utc_now
-from bamboo.sql import counts, queues, tasks
+from bamboo.sql import counts, queues, service_rounds, tasks
 from bamboo.tests.jedi.rounds import OUTPUT
 
 RUNNER = """
@@ -149,11 +149,21 @@ def gone(pids: set[int]) -> bool:
     return pids.isdisjoint(processes())
 
 
-def test_agents_run_as_configured_and_stop_when_told(start_master: Callable[..., RunningMaster]) -> None:
+def entered(engine: sa.Engine) -> set[str]:
+    """The agents that have entered a round."""
+    with engine.connect() as tx:
+        return {row.service for row in service_rounds.last_rounds(tx)}
+
+
+def test_agents_run_as_configured_and_stop_when_told(
+    start_master: Callable[..., RunningMaster], engine: sa.Engine
+) -> None:
     """One process for each agent, or as many as `procConfig` says."""
     master = start_master(jobgen={"procConfig": "::3"}, confeeder={"procConfig": "wlcg::1, atlas:user:1"})
     agents = master.wait_for_agents(7 + 2 * 3 + 2)
     eventually(lambda: master.events("master_started"), "the master to be up")
+    eventually(lambda: len(entered(engine)) == 10, "each kind of agent to enter a round")
+    assert {"jedi/task_refiner", "jedi/job_generator", "jedi/watch_dog"} <= entered(engine)
     assert master.stop() < 60
     assert gone(agents)
     assert master.events("agent_died") == []
