@@ -10,12 +10,19 @@ import pytest
 import sqlalchemy as sa
 from browser import browser
 from cryptography.fernet import Fernet
-from playwright.sync_api import Dialog, Page
+from patience import PATIENCE_SECONDS
+from playwright.sync_api import Dialog, Page, expect
 from served import Served, served
 
 from bamboo.core.clock import ManualClock, utc_now
+from bamboo.sql import job_records
 from bamboo.sql import tables as t
 from bamboo.tests.server.conftest import World
+
+NOTES_STREAMS = """
+window.streams = [];
+window.EventSource = class extends EventSource { constructor(url) { super(url); streams.push(this); } };
+"""
 
 
 @pytest.fixture
@@ -59,9 +66,55 @@ def test_a_reader_stays_where_they_are(server: Served, world: World, engine: sa.
     assert _place(page) == before
 
 
-def _signed_in(server: Served, task: int) -> str:
-    """Where a browser signs in to the page of a task."""
-    return f"{server.post('/api/v1/system/get_web_ticket', {}).json['data']['address']}&page=/task/{task}/"
+def test_streams_end_while_nobody_sees_the_page(server: Served, world: World, engine: sa.Engine, page: Page) -> None:
+    """And go on from the last event: no line of the output is missing, and none is there twice."""
+    (job,) = world.jobs(1, task=world.task(user="alice"))
+    output = ""
+
+    def say(line: str) -> None:
+        nonlocal output
+        piece = job_records.Piece(len(output), line)
+        output += line
+        with engine.begin() as tx:
+            job_records.add(tx, {job: [job_records.Told([], {"stdout": piece})]}, now=utc_now())
+
+    say("one\n")
+    page.add_init_script(NOTES_STREAMS)
+    page.goto(_signed_in(server, job, "job"))
+    log = page.locator("#log")
+    expect(log).to_have_text("one")
+    _be_seen(page, False)
+    assert _streams(page) == ["events over", "log over"]
+    say("two\n")
+    _be_seen(page, True)
+    assert _streams(page)[2:] == ["events goes on", "log goes on"]
+    say("three\n")
+    expect(log).to_contain_text("three", timeout=1000 * PATIENCE_SECONDS)
+    assert log.text_content() == "one\ntwo\nthree\n"
+
+
+def _be_seen(page: Page, is_seen: bool) -> None:
+    """Have the page believe that its tab is, or is not, the one that somebody looks at."""
+    hidden = str(not is_seen).lower()
+    page.evaluate(
+        f"Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+
+
+def _streams(page: Page) -> list[str]:
+    """The streams that the page has opened."""
+    found = page.evaluate("streams.map((one) => [one.url, one.readyState === EventSource.CLOSED])")
+    names = []
+    for url, is_over in found:
+        name, goes_on = url.rpartition("/")[2].partition("?")[0], "last_event_id" in url
+        names.append(name + " goes on" * goes_on + " over" * is_over)
+    return sorted(names[:2]) + sorted(names[2:])
+
+
+def _signed_in(server: Served, number: int, what: str = "task") -> str:
+    """Where a browser signs in to the page of a task or job."""
+    return f"{server.post('/api/v1/system/get_web_ticket', {}).json['data']['address']}&page=/{what}/{number}/"
 
 
 def _place(page: Page) -> Any:
