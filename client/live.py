@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.event_stream import read_events
 from .errors import ServerUnreachable
 from .polling import Poller
 from .transport import Transport
@@ -32,23 +33,12 @@ def follow(transport: Transport, path: str, *, poller: Poller | None = None, **q
     seen_at = poller.clock()
     while True:
         try:
-            for event in _events(transport.lines(path, {"Last-Event-ID": last} if last else {}, **query)):
+            for event in read_events(transport.lines(path, {"Last-Event-ID": last} if last else {}, **query)):
                 last, seen_at = event.id, poller.clock()
-                yield event
+                yield LiveEvent(event.name, event.id, json.loads(event.data))
                 if event.name == END:
                     return
         except ServerUnreachable:
             if poller.clock() - seen_at > poller.patience_seconds:
                 raise
         poller.sleep(poller.first_seconds)
-
-
-def _events(lines: Iterator[str]) -> Iterator[LiveEvent]:
-    fields: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition(": ")
-        if name:
-            fields[name] = value
-        elif "data" in fields:
-            yield LiveEvent(fields.get("event", ""), fields.get("id", ""), json.loads(fields["data"]))
-            fields = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -25,6 +26,15 @@ def die_with_parent(parent_pid: int, signal_number: int = signal.SIGKILL) -> Non
 def become_subreaper() -> None:
     """Have orphaned descendants handed to this process, so that it can find and end them."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def allow_open_files(wanted: int) -> int:
+    """Raise this process's limit of open files to what is wanted, as far as it may; returns the limit that it has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else soft
 
 
 def share_memory() -> None:

@@ -103,6 +103,7 @@ class ServerSection(Section):
     threads: int = Field(4, ge=1)  #: requests that one process works on at a time
     max_waiting: int = Field(500, ge=1)  #: requests that wait for one of them; more are told to come again
     max_streams: int = Field(200, ge=0)  #: live views that one process sends at a time; more are told to come again
+    max_listening_pilots: int = Field(2000, ge=0)  #: told of orders at once, by one process; 0: with heartbeats alone
     requests_per_minute: int = Field(3000, ge=0)  #: of one user to one process; pilots have no limit; 0: nobody has
     lock_seconds: int = Field(20, ge=1)  #: a request that waits for a lock of PostgreSQL's for longer is given up
     public_url: str = ""  #: how pilots reach the server; default: http://host:port

@@ -88,6 +88,7 @@ class Gateway:
         threads: int,
         max_waiting: int,
         max_streams: int,
+        max_listening_pilots: int,
         max_body_bytes: int,
         max_upload_bytes: int,
         spool_dir: Path,
@@ -102,7 +103,7 @@ class Gateway:
         self._reports = Batches(fast_lane.judge)
         self._steps = Batches(fast_lane.take)
         self._figures = context_of(app).figures
-        self._streams = Streams(context_of(app).engine, most=max_streams)
+        self._streams = Streams(context_of(app).engine, most=max_streams, most_pilots=max_listening_pilots)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.add_signal_handler(END_STREAMS, self._streams.close)
@@ -154,7 +155,7 @@ class Gateway:
 
     async def _stream(self, scope: Any, protocol: Any, wanted: Wanted, answer: Answer) -> None:
         """Send an answer that goes on as a stream of events."""
-        if not self._streams.has_room:
+        if not self._streams.has_room(wanted.kind):
             self._refuse(scope, protocol, Unavailable("the server has too many streams", hint="try again soon"))
             return
         headers = [(name, value) for name, value in answer.headers if name != "content-length"]

@@ -18,13 +18,13 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from werkzeug.routing import Rule
 
 from .. import __version__
+from ..core.event_stream import EVENT_STREAM
 from .addresses import LARGEST
 from .auth.access import CHECKS, NEEDS, Access, Need, access_of
 from .declared import file_field_of, headers_of, media_type_of, model_of
 from .entity_tags import is_tagged
 from .envelope import JSON
 from .errors import API
-from .live.route import EVENT_STREAM
 
 Json = dict[str, Any]
 OLD_STYLE = "/server/panda/"

@@ -27,8 +27,8 @@ import sqlalchemy as sa
 from flask import Flask
 
 from ..core.errors import BadSettings, BadState, Fault, Unavailable
-from ..core.process import die_with_parent, share_memory
-from ..core.settings import Settings
+from ..core.process import allow_open_files, die_with_parent, share_memory
+from ..core.settings import ServerSection, Settings
 from ..sql import migrate
 from ..sql.clock import DatabaseClock
 from ..sql.engine import open_engine
@@ -50,6 +50,10 @@ log = logging.getLogger(__name__)
 #: How long a worker may take to finish its requests before it is killed: now and then one hangs (granian's issue 875).
 STOP_SECONDS = 5
 RESPAWN_SECONDS = 1.0
+#: Connections that the workers hold together, besides those of streams. Who is beyond waits to be accepted.
+CONNECTIONS = 1024
+#: Files of one worker besides the sockets of streams.
+OTHER_FILES = 512
 
 Setup = Callable[[Settings], None]
 
@@ -135,6 +139,7 @@ def _granian(settings: Settings) -> MPServer:
         respawn_failed_workers=True,
         respawn_interval=RESPAWN_SECONDS,
         workers_kill_timeout=STOP_SECONDS,
+        backpressure=CONNECTIONS // section.workers + section.max_streams + section.max_listening_pilots,
     )
 
 
@@ -200,10 +205,21 @@ def load_worker(settings: Settings, parent: int, set_up: Setup | None = None) ->
         threads=section.threads,
         max_waiting=section.max_waiting,
         max_streams=section.max_streams,
+        max_listening_pilots=_room_for_pilots(section),
         max_body_bytes=section.max_body_bytes,
         max_upload_bytes=section.max_sandbox_bytes + FRAMING_BYTES,
         spool_dir=section.cache_dir,
     )
+
+
+def _room_for_pilots(section: ServerSection) -> int:
+    """How many pilots may listen: as many as they are allowed to be, and as there are files for besides all else."""
+    others, most = section.max_streams + OTHER_FILES, section.max_listening_pilots
+    room = max(0, min(most, allow_open_files(others + most) - others))
+    if room < most:
+        what = {"event": "few_files", "wanted": others + most, "listening_pilots": room}
+        log.warning("the limit of open files leaves room for fewer listening pilots (ulimit -Hn)", extra=what)
+    return room
 
 
 def _forget_handlers_in_forks() -> None:

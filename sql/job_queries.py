@@ -36,6 +36,12 @@ _REPORTED = _WANTED.where(jobs.c.pandaid == sa.bindparam("pandaid"))
 _LOOKED_AT = Ready(_REPORTED)
 _ALL_LOOKED_AT = ReadyAmong(_WANTED, jobs.c.pandaid)
 _LOCKED = _REPORTED.with_for_update()
+_HEARD_OF = (
+    sa.select(jobs.c.pandaid, jobs.c.status, jobs.c.command_to_pilot)
+    .where(jobs.c.command_to_pilot.is_not(None) | jobs.c.lease_until.is_(None))
+    .prefix_with("/* jobs.orders */")
+)
+_ALL_HEARD_OF = ReadyAmong(_HEARD_OF, jobs.c.pandaid)
 
 
 def look_for_report(tx: sa.Connection, pandaid: int) -> Any:
@@ -83,6 +89,14 @@ def orders_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, str]:
     for some in batches(pandaids):
         found.update({row[0]: row[1] for row in tx.execute(statement.where(jobs.c.pandaid.in_(list(some))))})
     return found
+
+
+def heard_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, Any]:
+    """What pilots that hold these jobs are to hear of: {pandaid: row with `status` and `command_to_pilot`}.
+
+    Only jobs that have an order, or that no pilot holds any more.
+    """
+    return {row.pandaid: row for row in _ALL_HEARD_OF.all(tx, pandaids)}
 
 
 def states_of(tx: sa.Connection, pandaids: Sequence[int]) -> dict[int, tuple[str, int]]:

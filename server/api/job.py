@@ -8,6 +8,7 @@ from flask import Blueprint, Response
 from pydantic import BeforeValidator, Field
 
 from ...core.errors import BadState
+from ...core.event_stream import EVENT_STREAM
 from ...core.states import JobState
 from ...sql import job_queries, job_records, tasks
 from .. import job_commands, job_comparison, job_handout, task_details
@@ -19,7 +20,7 @@ from ..envelope import said, succeeded
 from ..errors import NotYet
 from ..flight_records import memory_row, record_row
 from ..identity import caller
-from ..live.route import EVENT_STREAM, LastSeen, stream
+from ..live.route import LastSeen, stream
 from ..task_rows import event_row, file_row, job_errors, job_row
 from ..why import asking
 

@@ -10,17 +10,21 @@ from typing import Annotated, Any, Literal
 from flask import Blueprint, Response, request
 from pydantic import ConfigDict, Field
 
-from ...core.errors import BambooError, Fault, Invalid, Stale
+from ...core.errors import BambooError, Fault, Invalid, NotFound, Stale
+from ...core.event_stream import EVENT_STREAM
+from ...core.states import LEASED
 from ...sql import job_queries, workers
 from ..auth.access import FOR_QUEUE, HOLDER, PILOT, open_to
 from ..bodies import SEVERAL, Query, WireBody, check
 from ..context import context, request_id
-from ..declared import reads
+from ..declared import answers_with, reads
 from ..envelope import as_json, succeeded, success
 from ..errors import answer
 from ..identity import caller
 from ..job_handout import WorkWanted, hand_out
 from ..job_updates import take_report
+from ..live.feeds import ORDERS
+from ..live.route import stream
 from ..pilot_orders import KILL, NOTHING, Accepted, lease_seconds
 from ..pilot_reports import PilotReport
 
@@ -35,6 +39,11 @@ JobId = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 class JobIds(Query):
     job_ids: Annotated[list[JobId], SEVERAL, Field(max_length=2000)]
+
+
+class Held(Query):
+    job_id: JobId
+    attempt_nr: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1
 
 
 class WorkerTold(WireBody):
@@ -144,6 +153,28 @@ def _one_of_many(given: dict[str, Any]) -> dict[str, Any]:
             raise
         return {"success": False, "message": str(error), "data": refusal(error)}
     return {"success": True, "message": "", "data": accepted.data()}
+
+
+@routes.get("/orders")
+@open_to(HOLDER)
+@reads(Held, headers=("Last-Event-ID",))
+@answers_with(EVENT_STREAM)
+def orders(held: Held) -> Response:
+    """Live: rings for the pilot that holds a job when there is an order for it, which is in the answer to a report."""
+    job_id, hint = held.job_id, "orders come with the answers to reports"
+    caller().attempt_at(job_id, held.attempt_nr)
+    if not context().settings.server.max_listening_pilots:
+        raise NotFound("this server rings for no pilot", hint=hint)
+    with context().looking() as tx:
+        job = job_queries.look_for_report(tx, job_id)
+    if job is None:
+        raise NotFound(f"there is no job {job_id}", hint="its task may be over and archived")
+    caller().must_serve(job.queue, f"job {job_id}")
+    if job.attempt_nr != held.attempt_nr or job.status not in LEASED:
+        raise Stale(
+            f"attempt {held.attempt_nr} at job {job_id} does not hold it: attempt {job.attempt_nr}, {job.status}"
+        )
+    return stream(ORDERS, job_id)
 
 
 @routes.get("/get_job_status")

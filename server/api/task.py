@@ -9,6 +9,7 @@ from flask import Blueprint, Response, request
 from pydantic import Field
 
 from ...core.errors import Fault, Invalid, NotAllowed, NotFound
+from ...core.event_stream import EVENT_STREAM
 from ...core.task_parameters import TaskParameters
 from ...sql import datasets, decisions, event_ranges, job_queries, notifications, task_queries
 from ...sql import tasks as tasks_sql
@@ -20,7 +21,7 @@ from ..declared import answers_with, reads
 from ..envelope import said, succeeded
 from ..errors import answer
 from ..identity import caller
-from ..live.route import EVENT_STREAM, LastSeen, stream
+from ..live.route import LastSeen, stream
 from ..task_filters import filter_of
 from ..task_rights import must_be_allowed
 from ..task_submission import Entered, Submission, enter

@@ -1,4 +1,4 @@
-"""What there is to tell of tasks, jobs and logs: what is read for all readers at once, and what is new for each."""
+"""What there is to tell of tasks, jobs, logs and orders: read for all readers at once, and what is new for each."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from ...sql.tables import TASKS_OVER
 from ..task_rows import event_row, job_row, task_row
 from .events import END, Event, Seen, compact
 
+#: The kind of the streams that are for pilots.
+ORDERS = "orders"
 #: Steps of the past that a new reader is told of.
 LAST_STEPS = 20
 #: The jobs of a task are counted at most so often, which for large tasks is much work.
@@ -61,7 +63,7 @@ class Situation:
             if step.id > seen.upto:
                 seen = replace(seen, upto=step.id)
                 told.append(Event("step", event_row(step), seen))
-        mark = blake2b(compact(self.state).encode(), digest_size=8).hexdigest()
+        mark = _mark(compact(self.state))
         if mark != seen.mark:
             seen = replace(seen, mark=mark)
             told.append(Event("state", self.state, seen))
@@ -155,6 +157,26 @@ class LogFeed:
         return told
 
 
+class OrderFeed:
+    """Tells pilots that there is an order for them: a bell, as the order itself is in the answer to a report.
+
+    The mark of a place is that of the order that a pilot has heard of.
+    """
+
+    def look(self, tx: sa.Connection, seen: Mapping[int, Seen]) -> Mapping[int, Any]:
+        return job_queries.heard_of(tx, sorted(seen))
+
+    def news(self, found: Any, seen: Seen) -> list[Event]:
+        if found.status not in LEASED:
+            return [Event(END, {"status": found.status}, replace(seen, over=True))]
+        mark = _mark(found.command_to_pilot)
+        return [] if mark == seen.mark else [Event("order", {}, replace(seen, mark=mark))]
+
+
+def _mark(text: str) -> str:
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
 def _ends(seen: Seen) -> tuple[int, int]:
     return seen.upto, int(seen.mark, 16)
 
@@ -176,4 +198,4 @@ def _by(rows: Sequence[Any], name: str) -> dict[int, list[Any]]:
 
 def feeds() -> dict[str, Feed]:
     """The feeds of one process, by the kinds of streams."""
-    return {"task": TaskFeed(), "job": JobFeed(), "log": LogFeed()}
+    return {"task": TaskFeed(), "job": JobFeed(), "log": LogFeed(), ORDERS: OrderFeed()}

@@ -7,6 +7,7 @@ from typing import Annotated
 from flask import Response, request
 from pydantic import Field
 
+from ...core.event_stream import EVENT_STREAM
 from ..context import context
 from .events import BEGINNING, Seen, text_of
 from .feeds import feeds
@@ -14,7 +15,6 @@ from .streams import WANTED, Wanted
 
 #: The argument by which those say where they were who cannot send a header.
 LastSeen = Annotated[str, Field(max_length=100, description="as the header `Last-Event-ID`, which goes before it")]
-EVENT_STREAM = "text/event-stream"
 #: Proxies and browsers must hand on each event as it comes.
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -30,7 +30,8 @@ def stream(kind: str, object_id: int) -> Response:
         return Response(status=204)
     feed = feeds()[kind]
     with context().reading() as tx:
-        events = feed.news(feed.look(tx, {object_id: seen})[object_id], seen)
+        there_is = feed.look(tx, {object_id: seen}).get(object_id)
+    events = feed.news(there_is, seen) if there_is else []
     last = events[-1].seen if events else seen
     if not last.over:
         request.environ[WANTED] = Wanted(kind, object_id, last)

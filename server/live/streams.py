@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 from ...sql.changes import ChangeWatch
 from ...sql.engine import reading
 from .events import END, STILL_HERE, Event, Seen, text_of
-from .feeds import Feed, Output, feeds
+from .feeds import ORDERS, Feed, Output, feeds
 from .watching import Watching
 
 log = logging.getLogger(__name__)
@@ -28,8 +29,10 @@ POLL_SECONDS = 1.0
 IDLE_SECONDS = 5.0
 #: A stream on which nothing happens says so this often.
 QUIET_SECONDS = 15.0
-#: How long a stream lives before its reader has to come again: what the reader may do is asked anew then.
+#: How long a stream lives at most before its reader has to come again: what the reader may do is asked anew then.
 LIFE_SECONDS = 300.0
+#: The shortest life as a part of that: those who came together, as after a restart, shall not come again together.
+SHORTEST_LIFE = 0.8
 #: A stream ends after so much: what its reader does not take waits in memory. Who has taken it comes again for more.
 MOST_CHARACTERS = 1 << 18
 #: The key in a request's WSGI environment by which a route asks for its answer to become a stream.
@@ -57,27 +60,29 @@ class Stream:
 
 
 class Streams:
-    """Sends what is new to `most` readers at a time. Used on one event loop."""
+    """Sends what is new to `most` readers, and tells `most_pilots` of orders, at a time. Used on one event loop."""
 
-    def __init__(self, engine: sa.Engine, *, most: int) -> None:
+    def __init__(self, engine: sa.Engine, *, most: int, most_pilots: int) -> None:
         self._engine = engine
-        self._most = most
+        self._most = {False: most, True: most_pilots}
+        self._n_open: Counter[bool] = Counter()  #: by whether they are pilots', who take no room from readers
         self._open: set[Stream] = set()
         self._feeds: Mapping[str, Feed] = feeds()
         self._watching = Watching(engine)
         self._changes = ChangeWatch(engine)
         self._looked_for: set[Stream] = set()  #: at the last look
         self._looked_at = 0.0
+        self._stands_still = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="streams")
         self._poller: asyncio.Task[None] | None = None
 
-    @property
-    def has_room(self) -> bool:
-        return len(self._open) < self._most
+    def has_room(self, kind: str) -> bool:
+        """Whether one more stream of a kind may be opened."""
+        return self._n_open[kind == ORDERS] < self._most[kind == ORDERS]
 
     def close(self) -> None:
         """End all streams and open no more."""
-        self._most = 0
+        self._most = {False: 0, True: 0}
         for stream in self._open:
             stream.waiting.put_nowait(None)
 
@@ -85,6 +90,7 @@ class Streams:
         """Send what there is, and then what is new until the object, the reader or the stream's time is over."""
         stream = Stream(wanted.kind, wanted.object_id, wanted.seen)
         self._open.add(stream)
+        self._n_open[stream.kind == ORDERS] += 1
         if self._poller is None:
             self._poller = asyncio.create_task(self._poll())
         gone = asyncio.ensure_future(protocol.client_disconnect())
@@ -92,12 +98,13 @@ class Streams:
             await transport.send_str(beginning)
             left = MOST_CHARACTERS
             with suppress(TimeoutError):
-                async with asyncio.timeout(LIFE_SECONDS):
+                async with asyncio.timeout(LIFE_SECONDS * random.uniform(SHORTEST_LIFE, 1)):  # noqa: S311 - no secret
                     while left > 0 and (text := await _next(stream, gone)) is not None:
                         await transport.send_str(text)
                         left -= len(text)
         finally:
             self._open.discard(stream)
+            self._n_open[stream.kind == ORDERS] -= 1
             gone.cancel()
 
     async def _poll(self) -> None:
@@ -110,15 +117,21 @@ class Streams:
                 streams = [*self._open]  # none, at last: then pilots hear that nobody reads any more
                 try:
                     news = await loop.run_in_executor(self._thread, self._look, streams)
-                except Exception as error:  # most often the database is away: readers wait
-                    is_known = isinstance(error, sa.exc.SQLAlchemyError)
-                    level, what = logging.WARNING if is_known else logging.ERROR, {"event": "streams_stand_still"}
-                    log.log(level, "streams stand still", exc_info=error, extra=what)
+                except Exception as error:  # noqa: BLE001 - most often the database is away: readers wait
+                    self._tell(error)
                     continue
+                self._stands_still = False
                 for stream, events in news:
                     _send(stream, events)
         finally:
             self._poller = None
+
+    def _tell(self, error: Exception) -> None:
+        """Say that there is no news, once: while pilots listen, this would be said each second."""
+        if not self._stands_still:
+            level = logging.WARNING if isinstance(error, sa.exc.SQLAlchemyError) else logging.ERROR
+            log.log(level, "streams stand still", exc_info=error, extra={"event": "streams_stand_still"})
+        self._stands_still = True
 
     def _look(self, streams: Sequence[Stream]) -> list[tuple[Stream, list[Event]]]:
         """What is new for each stream: for each kind, one look at all objects of it."""

@@ -133,6 +133,7 @@ _API: dict[str, Operation] = {
     "POST job/submit": Operation(ends_in=NOT_YET),
     "GET metaconfig/get_resource_types": Operation(),
     "GET pilot/get_job_status": Operation(lambda o: {"job_ids": o.job}),
+    "GET pilot/orders": Operation(_job),
     "POST pilot/acquire_jobs": Operation(lambda o: {"site_name": o.queue}, changes=True),
     "POST pilot/update_job": Operation(_report, changes=True),
     "POST pilot/update_jobs_bulk": Operation(

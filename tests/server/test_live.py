@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from bamboo.core.flight_records import KEPT_BYTES
 from bamboo.core.states import TaskState
 from bamboo.server.live.events import Seen
 from bamboo.server.live.streams import MOST_CHARACTERS
+from bamboo.server.serve import CONNECTIONS, OTHER_FILES
 from bamboo.sql import tasks
 from bamboo.tests.server.conftest import World
 
@@ -132,6 +134,83 @@ def test_a_log_is_read_as_it_grows_and_its_pilot_hears_of_it(server: Served, wor
     assert server.get(f"/api/v1/job/log?job_id={job}", Last_Event_ID=end.id).status == 204
 
 
+def order(server: Served, job: int, command: str) -> None:
+    assert server.post("/api/v1/job/send_command", {"job_id": job, "command": command}).json["success"]
+
+
+def test_a_pilot_hears_that_there_is_an_order(server: Served, world: World) -> None:
+    """Once of each, also of one that was there before it came; and of the end, whoever brought it about."""
+    job = take_job(server, world)
+    with reading(server, f"pilot/orders?job_id={job}") as pilot:
+        order(server, job, "ls -l")
+        first = next(iter(pilot))
+        assert (first.name, first.data) == ("order", {})
+        assert report(server, job)["command"] == "ls -l"
+    with reading(server, f"pilot/orders?job_id={job}") as another:
+        assert next(iter(another)) == first
+    with reading(server, f"pilot/orders?job_id={job}", Last_Event_ID=first.id) as again:
+        order(server, job, "ps -ef")
+        heard = iter(again)
+        second = next(heard)
+        assert second.name == "order" and second.id != first.id
+        report(server, job, "failed", job_output_report="{}")
+        end = next(heard)
+        assert (end.name, end.data) == ("end", {"status": "holding"})
+        assert list(heard) == []
+    stale = server.get(f"/api/v1/pilot/orders?job_id={job}").json
+    assert (stale["code"], stale["data"]["reason"]) == ("BAM-STATE-004", "stale_attempt")
+
+
+def test_each_process_tells_its_pilots(database_url: str, world: World, tmp_path: Path) -> None:
+    """The order is in the database: no process need know of the others."""
+    with served(database_url, tmp_path / "cache", workers=2) as server, ExitStack() as open_streams:
+        jobs = [take_job(server, world) for _ in range(6)]
+        pilots = [open_streams.enter_context(reading(server, f"pilot/orders?job_id={job}")) for job in jobs]
+        for job in jobs:
+            order(server, job, "ls -l")
+        assert [next(iter(pilot)).name for pilot in pilots] == ["order"] * 6
+
+
+def test_pilots_take_no_room_from_readers(database_url: str, world: World, tmp_path: Path) -> None:
+    with served(database_url, tmp_path / "cache", workers=1, max_streams=1, max_listening_pilots=1) as server:
+        job = take_job(server, world)
+        path, readers_path = f"pilot/orders?job_id={job}", f"job/events?job_id={job}"
+        with reading(server, path), reading(server, readers_path):
+            for full in (path, readers_path):
+                refused = server.get(f"/api/v1/{full}")
+                assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+
+
+def test_pilots_leave_files_for_others(database_url: str, world: World, tmp_path: Path) -> None:
+    n_streams, n_pilots = 5, 3
+    around = ("bash", "-c", f'ulimit -n {n_streams + OTHER_FILES + n_pilots}; exec "$@"', "-")
+    with served(database_url, tmp_path / "cache", *around, workers=1, max_streams=n_streams) as server:
+        path = f"pilot/orders?job_id={take_job(server, world)}"
+        with ExitStack() as open_streams:
+            for _ in range(n_pilots):
+                open_streams.enter_context(reading(server, path))
+            assert server.get(f"/api/v1/{path}").status == 503
+
+
+def test_a_server_may_ring_for_no_pilot(database_url: str, world: World, tmp_path: Path) -> None:
+    with served(database_url, tmp_path / "cache", workers=1, max_listening_pilots=0) as server:
+        job = take_job(server, world)
+        assert server.get(f"/api/v1/pilot/orders?job_id={job}").json["code"] == "BAM-FIND-001"
+
+
+def test_streams_leave_room_for_requests(database_url: str, world: World, tmp_path: Path) -> None:
+    """Streams do not count among the connections that a process accepts, of which there are 1024 // workers."""
+    with served(database_url, tmp_path / "cache", workers=1) as server, ExitStack() as open_streams:
+        job, where = take_job(server, world), urlsplit(server.address)
+        asked = f"GET /api/v1/pilot/orders?job_id={job} HTTP/1.1\r\nHost: x\r\nX-Bamboo-User: alice\r\n\r\n".encode()
+        for _ in range(CONNECTIONS + 50):
+            address = (str(where.hostname), int(where.port or 0))
+            pilot = open_streams.enter_context(socket.create_connection(address, PATIENCE_SECONDS))
+            pilot.sendall(asked)
+            assert pilot.recv(64).startswith(b"HTTP/1.1 200")
+        assert server.get(f"/api/v1/job/get_status?job_ids={job}").status == 200
+
+
 def test_who_reads_too_late_is_told_how_much_is_missing(server: Served, world: World) -> None:
     job = take_job(server, world)
     report(server, job, record={"stdout": {"at": 1000, "text": "the end\n"}})
@@ -216,13 +295,23 @@ def test_without_a_gateway_the_answer_is_what_there_is(api: Any, world: World, c
 
 
 def test_what_there_is_not_has_no_stream(api: Any) -> None:
-    for path, name in (("task/events", "task_id"), ("job/events", "job_id"), ("job/log", "job_id")):
+    for path, name in (
+        ("task/events", "task_id"),
+        ("job/events", "job_id"),
+        ("job/log", "job_id"),
+        ("pilot/orders", "job_id"),
+    ):
         assert api.get(path, **{name: 1})["code"] == "BAM-FIND-001"
 
 
 def test_a_log_is_its_owners(api: Any, bob: Any, claim: Callable[..., Any]) -> None:
     job = claim()["PandaID"]
     assert bob.get("job/log", job_id=job)["code"] == "BAM-AUTH-002"
+
+
+def test_another_attempt_does_not_hear_orders(api: Any, claim: Callable[..., Any]) -> None:
+    job = claim()["PandaID"]
+    assert api.get("pilot/orders", job_id=job, attempt_nr=2)["code"] == "BAM-STATE-004"
 
 
 @pytest.mark.parametrize("text", ["", "x", "1", "1.", "9" * 30 + ".0", "1.zz", "1.0.end.end"])
