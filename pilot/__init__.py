@@ -5,7 +5,7 @@ Standard library only, Python 3.9 or newer, Linux. `pilot.py` wires the componen
     job control -> data control -> payload control -> data control -> job control
     (acquire)      (stage-in)      (run)              (stage-out)     (report)
 
-with the heartbeat, the job monitor and the pilot monitor beside them. `docs/pilot.md` is
+with heartbeat, listener, job monitor and pilot monitor beside them. `docs/pilot.md` is
 the page for operators.
 """
 

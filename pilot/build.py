@@ -11,7 +11,10 @@ from pathlib import Path
 
 PILOT = Path(__file__).resolve().parent
 PACKAGE = PILOT.parent
-CORE_MODULES = ("__init__.py", "backoff.py", "checksums.py", "containers.py", "flight_records.py", "process.py")
+CORE_MODULES = (
+    *("__init__.py", "backoff.py", "checksums.py", "containers.py", "event_stream.py"),
+    *("flight_records.py", "process.py"),
+)
 START = "import sys\nfrom bamboo.pilot.main import main\nsys.exit(main(sys.argv[1:]))\n"
 
 

@@ -16,11 +16,12 @@ from . import PILOT_VERSION
 from .data_control import DataControl
 from .errors import Exit, PilotExit, Refused, ServerAway
 from .event_workflow import EventWorkflow
-from .heartbeat import Heartbeat
+from .heartbeat import Heartbeat, Ring
 from .job import Job
 from .job_control import JobControl, Steps
 from .job_monitor import JobMonitor
 from .leftovers import HOME_PREFIX
+from .listener import Listener
 from .payload_command import Transformations
 from .payload_control import PayloadControl
 from .payload_process import PayloadKeeper
@@ -108,10 +109,12 @@ def _start_components(events: queue.SimpleQueue[Any], slot: Slot) -> None:
     reporter = Reporter(slot)
     heartbeat = Heartbeat(events, slot, reporter)
     job_monitor = JobMonitor(events, slot)
+    listener = Listener(events, slot, lambda job: heartbeat.post(Ring(job)))
 
     def watch(job: Job | None) -> None:
         heartbeat.post(job)
         job_monitor.post(job)
+        listener.post(job)
 
     prefixes = f"{slot.options.baseurls},{os.environ.get('PANDA_BASE_URLS', '')}".split(",")
     transformations = Transformations(slot.server, slot.home / "transformations", [url for url in prefixes if url])
@@ -120,5 +123,5 @@ def _start_components(events: queue.SimpleQueue[Any], slot: Slot) -> None:
     payload_control = PayloadControl(events, slot, transformations, ranges, started=watch, done=data_control.post)
     data_control.inputs_ready = payload_control.post
     job_control = JobControl(events, slot, reporter, Steps(bring_in=data_control.post, watch=watch))
-    for component in (heartbeat, job_monitor, data_control, payload_control, job_control):
+    for component in (heartbeat, job_monitor, data_control, payload_control, job_control, listener):
         component.start()

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from ..core.backoff import Backoff
+from ..core.event_stream import EVENT_STREAM
 from .errors import Refused, ServerAway, StaleAttempt
 from .job_spec import number, text
 from .lease import boot_seconds
-from .transport import Answer, Transport, get_elsewhere
+from .transport import Answer, LineStream, Transport, get_elsewhere
 
 log = logging.getLogger(__name__)
 
 CALL_SECONDS = 30.0
 LONG_POLL_SECONDS = 60  # how long the server may keep a request for work waiting for a job
+SILENCE_SECONDS = 60.0  # of a stream on which the server says every 15 s that it is there
 GIVE_UP_STATUSES = frozenset({400, 405, 413, 422})  # of reports; a token may be renewed, a proxy may come back
 GIVE_UP_ASKING = GIVE_UP_STATUSES | {401, 403, 404}  # of everything else
 
@@ -113,6 +115,25 @@ class ServerCalls:
             return Reply(False, sent_at, command, None)
         raise Refused(text(envelope.get("message")) or f"update refused: {text(data.get('reason'))}")
 
+    def orders(self, pandaid: int, attempt_nr: int, last_id: str, token: str) -> LineStream:
+        """Open the stream on which the server rings when there is an order for a job, from the last event on.
+
+        Tried once; gives the answer whatever it is. `token` is that for the job's attempt, if there is one.
+        Raises StaleAttempt when the job is over or not ours any more, ServerAway.
+        """
+        path = f"/api/v1/pilot/orders?job_id={pandaid}&attempt_nr={attempt_nr}"
+        place = {"Last-Event-ID": last_id} if last_id else {}
+        as_job = {"Authorization": f"Bearer {token}"} if token else {}
+        how = (path, CALL_SECONDS, SILENCE_SECONDS, EVENT_STREAM)
+        stream = self.transport.open_stream(*how, {**place, **as_job})
+        if stream.status == 401 and as_job:
+            stream.close()
+            stream = self.transport.open_stream(*how, place)
+        if stream.status in (204, 409) or _is_stale(stream):
+            stream.close()
+            raise StaleAttempt("no orders for this attempt any more")
+        return stream
+
     def event_call(self, verb: str, body: Mapping[str, Any], patience: Patience, token: str) -> Mapping[str, Any]:
         """Ask for event ranges (`acquire`) or report on them (`update`); gives the data of the answer.
 
@@ -181,3 +202,12 @@ class ServerCalls:
                 "no answer, trying again", extra={"event": "retry", "problem": problem, "seconds": round(delay, 2)}
             )
             self._pause(delay)
+
+
+def _is_stale(stream: LineStream) -> bool:
+    """Whether an answer in place of a stream says that the job is another attempt's."""
+    if stream.status != 200 or "json" not in stream.media_type:
+        return False
+    envelope = stream.json()
+    data = envelope.get("data") if isinstance(envelope, Mapping) else None
+    return isinstance(data, Mapping) and text(data.get("reason")) == "stale_attempt"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import select
+import socket
 import ssl
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
@@ -18,6 +20,7 @@ from urllib.parse import urlsplit
 from .errors import Refused, ServerAway
 
 ANSWER_LIMIT_BYTES = 64 << 20
+LINE_LIMIT_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,7 @@ class Answer:
     @property
     def retry_after(self) -> float:
         """Seconds the server asks us to wait, 0 when it does not; dates are not understood."""
-        words = self.headers.get("retry-after", "").strip()
-        return float(words) if words.isdigit() else 0.0
+        return _seconds(self.headers.get("retry-after", ""))
 
     def json(self) -> Any:
         """Read the body as JSON; raises ServerAway when it is something else, as a proxy's error page is."""
@@ -40,6 +42,43 @@ class Answer:
             return json.loads(self.body)
         except ValueError as error:
             raise ServerAway(f"HTTP {self.status} with unreadable text: {self.body[:200]!r}") from error
+
+
+class LineStream:
+    """An answer that comes line by line, over a connection of its own; `close` it at the end."""
+
+    def __init__(self, connection: http.client.HTTPConnection, answer: http.client.HTTPResponse, sock: Any) -> None:
+        self._connection = connection
+        self._answer = answer
+        self._sock = sock
+        self.status = answer.status
+        self.media_type = answer.headers.get("Content-Type", "")
+        self.retry_after = _seconds(answer.headers.get("Retry-After", ""))
+
+    def lines(self) -> Iterator[str]:
+        """The lines as they come, without their ends, until the server closes. Raises ServerAway."""
+        try:
+            while line := self._answer.readline(LINE_LIMIT_BYTES):
+                yield line.decode("utf-8", "replace").rstrip("\r\n")
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise ServerAway(f"broke off: {type(error).__name__}: {error}") from error
+
+    def json(self) -> Any:
+        """What there is in place of lines, as JSON; None when it is something else, or does not come as a whole."""
+        try:
+            return json.loads("\n".join(self.lines()))
+        except (ServerAway, ValueError):
+            return None
+
+    def stop(self) -> None:
+        """End the stream, whoever reads it; any thread may."""
+        with suppress(OSError):
+            # That of TLS sockets takes away what a reader in another thread needs.
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._answer.close()
+        self._connection.close()
 
 
 @dataclass(frozen=True)
@@ -98,7 +137,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send one request and read the whole answer; `body` goes as JSON. Raises ServerAway."""
-        sent = {"User-Agent": self._user_agent, "Accept": "application/json", **self._credentials.headers()}
+        sent = self._headers("application/json")
         data = None
         if body is not None:
             data = json.dumps(body).encode()
@@ -116,6 +155,24 @@ class Transport:
             self.close()
         return Answer(answer.status, {key.lower(): value for key, value in answer.headers.items()}, content)
 
+    def open_stream(
+        self, path: str, timeout: float, silence_seconds: float, accept: str, headers: Mapping[str, str]
+    ) -> LineStream:
+        """Ask for an answer that goes on and on; one that is silent for so long counts as broken. Raises ServerAway."""
+        connection = self._new_connection(timeout)
+        try:
+            connection.request("GET", self._prefix + path, headers={**self._headers(accept), **headers})
+            sock = connection.sock  # which an answer may take away
+            answer = connection.getresponse()
+            sock.settimeout(silence_seconds)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise ServerAway(f"GET {path}: {type(error).__name__}: {error}") from error
+        return LineStream(connection, answer, sock)
+
+    def _headers(self, accept: str) -> dict[str, str]:
+        return {"User-Agent": self._user_agent, "Accept": accept, **self._credentials.headers()}
+
     def _connection(self, timeout: float) -> http.client.HTTPConnection:
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if connection is not None and connection.sock is not None:
@@ -124,12 +181,13 @@ class Transport:
                 connection.sock.settimeout(timeout)
                 return connection
             self.close()
-        if self._secure:
-            connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._tls)
-        else:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
-        self._local.connection = connection
+        connection = self._local.connection = self._new_connection(timeout)
         return connection
+
+    def _new_connection(self, timeout: float) -> http.client.HTTPConnection:
+        if self._secure:
+            return http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._tls)
+        return http.client.HTTPConnection(self._host, self._port, timeout=timeout)
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -137,6 +195,11 @@ class Transport:
         if connection is not None:
             connection.close()
             self._local.connection = None
+
+
+def _seconds(retry_after: str) -> float:
+    words = retry_after.strip()
+    return float(words) if words.isdigit() else 0.0
 
 
 def get_elsewhere(url: str, timeout: float) -> Answer:

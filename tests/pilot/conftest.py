@@ -25,6 +25,19 @@ def server(tmp_path: Path) -> Iterator[ScriptedServer]:
 
 
 @pytest.fixture
+def https_server(tmp_path: Path) -> Iterator[tuple[ScriptedServer, Path]]:
+    """The scripted server behind TLS, and its certificate, which nobody else has signed."""
+    certificate, both = tmp_path / "cert.pem", tmp_path / "both.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(both), "-out", str(certificate)]
+    subprocess.run([*command, *names], check=True, capture_output=True)
+    both.write_bytes(both.read_bytes() + certificate.read_bytes())
+    scripted = ScriptedServer(tmp_path, both)
+    yield scripted, certificate
+    scripted.close()
+
+
+@pytest.fixture
 def start_pilot(server: ScriptedServer, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start a pilot for the scripted server with some more options, by the words `around`; it is killed at the end."""
     started: list[subprocess.Popen[str]] = []

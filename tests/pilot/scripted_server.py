@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import ssl
 import threading
@@ -29,6 +30,22 @@ class Call:
 
 
 @dataclass
+class Bell:
+    """What pilots hear that listen for orders: the tests set `status`, `text` and `n_cut`, and call `ring`."""
+
+    status: int = 404
+    text: str = ""  #: an answer in place of a stream
+    n_rings: int = 0  #: so far, on each stream
+    n_cut: int = 0  #: the first so many streams are cut off
+    asked: list[Call] = field(default_factory=list)
+    hold: threading.Event | None = None  #: nothing is answered before
+    n_left: int = 0  #: streams that pilots have closed
+
+    def ring(self) -> None:
+        self.n_rings += 1
+
+
+@dataclass
 class Script:
     """What the server says. `on_update` may change an answer: it gets the report and gives overrides."""
 
@@ -44,6 +61,7 @@ class Script:
     away: threading.Event = field(default_factory=threading.Event)  #: while set, every request hangs or is cut
     silent: threading.Event = field(default_factory=threading.Event)  #: while set, requests get no answer
     stored: dict[str, bytes] = field(default_factory=dict)
+    bell: Bell = field(default_factory=Bell)
 
 
 class _QuietServer(ThreadingHTTPServer):
@@ -140,7 +158,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.owner.asked.set()
         while script.silent.is_set():
             time.sleep(0.05)
-        if self.path == f"/cache/schedconfig/{QUEUE}.all.json":
+        if self.path.startswith("/api/v1/pilot/orders?"):
+            self._ring(script.bell)
+        elif self.path == f"/cache/schedconfig/{QUEUE}.all.json":
             self._json(200, script.queue)
         elif self.path == "/cache/ddmendpoints.json":
             self._json(200, script.storages)
@@ -148,6 +168,32 @@ class _Handler(BaseHTTPRequestHandler):
             self._bytes(200, script.files[self.path])
         else:
             self._json(404, {"message": "no such file"})
+
+    def _ring(self, bell: Bell) -> None:
+        """Be a stream of orders until one of both ends has enough."""
+        bell.asked.append(Call(self.path, {}, dict(self.headers), time.time()))
+        number, n_heard = len(bell.asked), bell.n_rings
+        if bell.hold is not None:
+            bell.hold.wait(PATIENCE_SECONDS)
+            return
+        if self.owner.script.token and self.headers["Authorization"] != f"Bearer {self.owner.script.token}":
+            self._json(401, {"message": "what token is this?"})
+            return
+        if bell.status != 200 or bell.text:
+            self._bytes(bell.status, bell.text.encode(), {"Content-Type": "application/json"})
+            return
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.end_headers()
+        self.wfile.write(b"retry: 2000\n\n")
+        while number > bell.n_cut:
+            if select.select([self.connection], [], [], 0.02)[0]:
+                bell.n_left += 1
+                return
+            for number_of_ring in range(n_heard, bell.n_rings):
+                self.wfile.write(f"event: order\nid: 0.{number_of_ring:x}\ndata: {{}}\n\n".encode())
+            n_heard = bell.n_rings
 
     def do_HEAD(self) -> None:
         stored = self.owner.script.stored.get(self.path)

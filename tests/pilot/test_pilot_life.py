@@ -67,21 +67,13 @@ def test_queues_that_cannot_be_served(
 
 
 def test_https_with_a_certificate_of_ones_own(
-    start_pilot: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    https_server: tuple[ScriptedServer, Path], start_pilot: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    certificate = tmp_path / "both.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(certificate), "-out", str(tmp_path / "cert.pem")]
-    subprocess.run([*command, *names], check=True, capture_output=True)
-    certificate.write_bytes(certificate.read_bytes() + (tmp_path / "cert.pem").read_bytes())
-    server = ScriptedServer(tmp_path, certificate)
-    try:
-        server.script.jobs.append(job(1))
-        assert start_pilot("--url", server.url, "--cacert", str(tmp_path / "cert.pem")).wait(PATIENCE_SECONDS) == 0
-        assert server.final()["job_status"] == "finished"
-        assert start_pilot("--url", server.url).wait(PATIENCE_SECONDS) == 71
-    finally:
-        server.close()
+    server, certificate = https_server
+    server.script.jobs.append(job(1))
+    assert start_pilot("--url", server.url, "--cacert", str(certificate)).wait(PATIENCE_SECONDS) == 0
+    assert server.final()["job_status"] == "finished"
+    assert start_pilot("--url", server.url).wait(PATIENCE_SECONDS) == 71
 
 
 def test_a_pilot_that_is_not_let_in_says_so(
