@@ -45,7 +45,7 @@ class Listener(Component):
         self._due_at = 0.0  #: for all jobs: a server that has no bell has none for the next job either
         self._stream: LineStream | None = None
         self._after_breaks = Backoff(5.0, 300.0)
-        self._without_room = Backoff(60.0, 900.0)
+        self._without_room = Backoff(120.0, 3600.0)
         self._without_bell = Backoff(1800.0, 14400.0)
         self._told = False
 
@@ -142,7 +142,7 @@ class Listener(Component):
     def _pause(self, stream: LineStream) -> float:
         """How long to leave a server alone that did not open a stream."""
         if stream.status == 429 or stream.status >= 500:
-            return max(30.0, stream.retry_after) + self._without_room.next_seconds()
+            return max(60.0, stream.retry_after) + self._without_room.next_seconds()
         self._do_without(f"HTTP {stream.status} {stream.media_type}")
         return 600.0 + self._without_bell.next_seconds()
 

@@ -32,6 +32,7 @@ from .context import REQUEST_ID_HEADER, context_of, request_id_by
 from .envelope import JSON, json_text, refused
 from .errors import no_space, when_again
 from .fast_lane import MAX_BYTES, METHOD, PATH, FastLane, Sent, Stepping
+from .live.feeds import ORDERS
 from .live.streams import WANTED, Streams, Wanted
 from .old_style.replies import ASK_AGAIN
 
@@ -45,9 +46,12 @@ UPLOAD_SUFFIXES = ("/upload_cache_file", "/putFile")
 ALIVE = "/livez"
 #: Whose pilots end with their slots when they get an HTTP error (pilot protocol 5).
 GET_JOB = "/server/panda/getJob"
+#: Where pilots come to listen: of all that run, most may find no room.
+ORDERS_PATH = "/api/v1/pilot/orders"
 #: Comes before the signal that ends a process: whoever reads a stream goes to another one.
 END_STREAMS = signal.SIGUSR1
 
+NO_ROOM = Unavailable("the server has too many streams", hint="try again soon")
 _REQUEST_ID = REQUEST_ID_HEADER.lower()
 Headers = list[tuple[str, str]]
 
@@ -112,6 +116,9 @@ class Gateway:
         if scope.path == ALIVE and scope.method == "GET":  # this process runs, whatever its threads wait for
             protocol.response_str(200, _headers(_name(scope)), json_text(LIVE))
             return
+        if scope.path == ORDERS_PATH and self._streams.is_full(ORDERS):  # without a thread and the database
+            self._refuse(scope, protocol, NO_ROOM)
+            return
         limit = self._max_upload_bytes if scope.path.endswith(UPLOAD_SUFFIXES) else self._max_body_bytes
         try:
             body, size = await _receive(scope, protocol, limit, self._spool_dir)
@@ -156,7 +163,7 @@ class Gateway:
     async def _stream(self, scope: Any, protocol: Any, wanted: Wanted, answer: Answer) -> None:
         """Send an answer that goes on as a stream of events."""
         if not self._streams.has_room(wanted.kind):
-            self._refuse(scope, protocol, Unavailable("the server has too many streams", hint="try again soon"))
+            self._refuse(scope, protocol, NO_ROOM)
             return
         headers = [(name, value) for name, value in answer.headers if name != "content-length"]
         transport = protocol.response_stream(answer.status, headers)

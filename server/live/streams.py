@@ -80,6 +80,10 @@ class Streams:
         """Whether one more stream of a kind may be opened."""
         return self._n_open[kind == ORDERS] < self._most[kind == ORDERS]
 
+    def is_full(self, kind: str) -> bool:
+        """Whether there might be streams of a kind, but for those that there are."""
+        return bool(self._most[kind == ORDERS]) and not self.has_room(kind)
+
     def close(self) -> None:
         """End all streams and open no more."""
         self._most = {False: 0, True: 0}

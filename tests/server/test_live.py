@@ -179,6 +179,7 @@ def test_pilots_take_no_room_from_readers(database_url: str, world: World, tmp_p
             for full in (path, readers_path):
                 refused = server.get(f"/api/v1/{full}")
                 assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+            assert server.get("/api/v1/pilot/orders?job_id=999").status == 503  # it takes no look to say so
 
 
 def test_pilots_leave_files_for_others(database_url: str, world: World, tmp_path: Path) -> None:
