@@ -23,7 +23,9 @@ from bamboo.pilot.job_spec import JobSpec
 from bamboo.pilot.lease import Lease
 from bamboo.pilot.listener import FIRST_SECONDS, Listener
 from bamboo.pilot.report import Reporter
+from bamboo.pilot.server_calls import ServerCalls
 from bamboo.pilot.slot import Slot
+from bamboo.pilot.transport import Credentials, Transport
 from bamboo.tests.pilot.scripted_server import ScriptedServer, job
 
 Pilot = Callable[..., subprocess.Popen[str]]
@@ -230,6 +232,23 @@ def test_short_jobs_ask_for_no_bell() -> None:
     for more in ({"heartbeatSeconds": 0}, {"heartbeatSeconds": 4}):
         listener.handle(taken_job(2, slot, **more))
         assert listener.seconds_to_tick() is None
+
+
+def test_a_stream_that_the_pilot_ends_is_no_failure_of_the_server(server: ScriptedServer) -> None:
+    """The next job is listened to as soon as any."""
+    now, bell = [0.0], server.script.bell
+    bell.status, slot = 200, slot_at(now)
+    slot.server = ServerCalls(Transport(server.url, Credentials(), "test"))
+    listener = Listener(queue.SimpleQueue(), slot, lambda job: None)
+    for pandaid in range(1, 7):
+        listener.handle(taken_job(pandaid, slot))
+        assert listener.seconds_to_tick() == FIRST_SECONDS
+        listening = threading.Thread(target=listener.tick)
+        listening.start()
+        wait_until_it_listens(server, pandaid)
+        listener.post(taken_job(99 + pandaid, slot))
+        listening.join(PATIENCE_SECONDS)
+        assert not listening.is_alive()
 
 
 def test_a_late_ring_costs_the_next_job_no_heartbeat() -> None:
