@@ -162,7 +162,7 @@ class Gateway:
 
     async def _stream(self, scope: Any, protocol: Any, wanted: Wanted, answer: Answer) -> None:
         """Send an answer that goes on as a stream of events."""
-        if not self._streams.has_room(wanted.kind):
+        if not self._streams.has_room(wanted.kind, wanted.reader):
             self._refuse(scope, protocol, NO_ROOM)
             return
         headers = [(name, value) for name, value in answer.headers if name != "content-length"]

@@ -296,7 +296,7 @@ def events(asked: Followed) -> Response:
     job_id = asked.job_id
     with context().reading() as tx:
         job_queries.find_job(tx, job_id)  # raises `NotFound`
-    return stream("job", job_id)
+    return stream("job", job_id, reader=caller().user_name)
 
 
 @routes.get("/log")
@@ -309,4 +309,4 @@ def log(asked: Followed) -> Response:
     with context().reading() as tx:
         job = job_queries.find_job(tx, job_id)
     caller().must_own(f"job {job_id}", job.user_name, job.vo)
-    return stream("log", job_id)
+    return stream("log", job_id, reader=caller().user_name)

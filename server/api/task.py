@@ -167,7 +167,7 @@ def events(asked: Followed) -> Response:
     """Live: the steps of a task, its inputs and jobs by state, until it is over."""
     with context().reading() as tx:
         tasks_sql.get_task(tx, asked.task_id)  # raises `NotFound`
-    return stream("task", asked.task_id)
+    return stream("task", asked.task_id, reader=caller().user_name)
 
 
 @routes.get("/why")

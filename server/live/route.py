@@ -19,8 +19,10 @@ LastSeen = Annotated[str, Field(max_length=100, description="as the header `Last
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-def stream(kind: str, object_id: int) -> Response:
+def stream(kind: str, object_id: int, *, reader: str = "") -> Response:
     """Events of an object, which must be there, from where the reader was (`Last-Event-ID`).
+
+    A named reader gets no more streams than a part of those that there may be.
 
     A reader who was told of the end before gets 204, at which browsers come no more. Where no gateway takes the stream
     over, the answer ends here, and readers come again for more.
@@ -34,5 +36,5 @@ def stream(kind: str, object_id: int) -> Response:
     events = feed.news(there_is, seen) if there_is else []
     last = events[-1].seen if events else seen
     if not last.over:
-        request.environ[WANTED] = Wanted(kind, object_id, last)
+        request.environ[WANTED] = Wanted(kind, object_id, last, reader)
     return Response(BEGINNING + text_of(events), mimetype=EVENT_STREAM, headers=_HEADERS)

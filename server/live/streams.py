@@ -35,6 +35,8 @@ LIFE_SECONDS = 300.0
 SHORTEST_LIFE = 0.8
 #: A stream ends after so much: what its reader does not take waits in memory. Who has taken it comes again for more.
 MOST_CHARACTERS = 1 << 18
+#: One reader takes no more than this part of the room of a process.
+LARGEST_PART = 0.25
 #: The key in a request's WSGI environment by which a route asks for its answer to become a stream.
 WANTED = "bamboo.stream"
 LOG = "log"
@@ -47,6 +49,7 @@ class Wanted:
     kind: str
     object_id: int
     seen: Seen
+    reader: str = ""  #: who reads; nobody in particular for pilots, who have one each
 
 
 @dataclass(eq=False)
@@ -66,6 +69,7 @@ class Streams:
         self._engine = engine
         self._most = {False: most, True: most_pilots}
         self._n_open: Counter[bool] = Counter()  #: by whether they are pilots', who take no room from readers
+        self._n_of: Counter[str] = Counter()  #: by readers
         self._open: set[Stream] = set()
         self._feeds: Mapping[str, Feed] = feeds()
         self._watching = Watching(engine)
@@ -76,9 +80,11 @@ class Streams:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="streams")
         self._poller: asyncio.Task[None] | None = None
 
-    def has_room(self, kind: str) -> bool:
-        """Whether one more stream of a kind may be opened."""
-        return self._n_open[kind == ORDERS] < self._most[kind == ORDERS]
+    def has_room(self, kind: str, reader: str = "") -> bool:
+        """Whether one more stream of a kind may be opened, by a reader if one is named."""
+        most = self._most[kind == ORDERS]
+        is_one_too_many = bool(reader) and self._n_of[reader] >= max(1, most * LARGEST_PART)
+        return self._n_open[kind == ORDERS] < most and not is_one_too_many
 
     def is_full(self, kind: str) -> bool:
         """Whether there might be streams of a kind, but for those that there are."""
@@ -95,6 +101,7 @@ class Streams:
         stream = Stream(wanted.kind, wanted.object_id, wanted.seen)
         self._open.add(stream)
         self._n_open[stream.kind == ORDERS] += 1
+        self._n_of[wanted.reader] += 1
         if self._poller is None:
             self._poller = asyncio.create_task(self._poll())
         gone = asyncio.ensure_future(protocol.client_disconnect())
@@ -109,6 +116,7 @@ class Streams:
         finally:
             self._open.discard(stream)
             self._n_open[stream.kind == ORDERS] -= 1
+            self._n_of -= Counter([wanted.reader])  # those who have none left are forgotten
             gone.cancel()
 
     async def _poll(self) -> None:

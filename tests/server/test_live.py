@@ -77,6 +77,15 @@ def reading(server: Served, path: str, **headers: str) -> Iterator[Reader]:
         connection.close()
 
 
+def can_read(server: Served, path: str, **headers: str) -> bool:
+    """Whether a stream can be opened."""
+    try:
+        with reading(server, path, **headers):
+            return True
+    except AssertionError:
+        return False
+
+
 @pytest.fixture
 def world(engine: sa.Engine) -> World:
     """Of the real time, which the server goes by."""
@@ -182,6 +191,15 @@ def test_pilots_take_no_room_from_readers(database_url: str, world: World, tmp_p
             assert server.get("/api/v1/pilot/orders?job_id=999").status == 503  # it takes no look to say so
 
 
+def test_nobody_takes_the_room_of_all_readers(database_url: str, world: World, tmp_path: Path) -> None:
+    with served(database_url, tmp_path / "cache", workers=1, max_streams=8) as server:
+        path = f"job/events?job_id={take_job(server, world)}"
+        with reading(server, path), reading(server, path):
+            assert not can_read(server, path)
+            assert can_read(server, path, X_Bamboo_User="bob")
+        eventually(lambda: can_read(server, path), "room again")
+
+
 def test_pilots_leave_files_for_others(database_url: str, world: World, tmp_path: Path) -> None:
     n_streams, n_pilots = 5, 3
     around = ("bash", "-c", f'ulimit -n {n_streams + OTHER_FILES + n_pilots}; exec "$@"', "-")
@@ -265,18 +283,10 @@ def test_there_are_only_so_many_streams(database_url: str, world: World, tmp_pat
     task = world.task()
     with served(database_url, tmp_path / "cache", workers=1, max_streams=2) as server:
         path = f"task/events?task_id={task}"
-        with reading(server, path), reading(server, path):
+        with reading(server, path), reading(server, path, X_Bamboo_User="bob"):
             refused = server.get(f"/api/v1/{path}")
             assert (refused.status, refused.headers["retry-after"]) == (503, "5")
-
-        def has_room() -> bool:
-            try:
-                with reading(server, path):
-                    return True
-            except AssertionError:
-                return False
-
-        eventually(has_room, "room for another")
+        eventually(lambda: can_read(server, path), "room for another")
 
 
 def test_a_server_that_ends_waits_for_no_stream(server: Served, world: World) -> None:
