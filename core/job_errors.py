@@ -66,6 +66,10 @@ JOB_ERRORS = (
 
 #: What the exit code of a payload means whose pilot was stopped from outside.
 ENDED_WITH_PILOT = "the payload was ended with its pilot"
+#: And whose pilot has ended it, for a reason that it gives.
+ENDED_BY_PILOT = "how the pilot ended the payload, for the reason that it gives"
+#: Exit codes of payloads that KILL, or TERM, has ended (128 + 9, 128 + 15).
+ENDED_BY_SIGNAL = frozenset({137, 143})
 #: Pilots' words for a payload that did not end well, which say no more than its exit code.
 _PAYLOAD_FAILED = frozenset(("pilot", code) for code in (1220, 1305, 1315))
 

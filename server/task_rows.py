@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from ..core.contrasts import Contrast
-from ..core.job_errors import ENDED_WITH_PILOT, meaning_of, who_must_act
+from ..core.job_errors import ENDED_BY_PILOT, ENDED_BY_SIGNAL, ENDED_WITH_PILOT, meaning_of, who_must_act
 from ..core.panda_names import JOB_COLUMNS, TASK_COLUMNS
-from ..core.pilot_errors import ENDED_WITH_PAYLOAD
+from ..core.pilot_errors import ENDED_WITH_PAYLOAD, PAYLOAD_KILLED
 from ..core.plain_words import in_words
 from ..core.states import TaskState
 from ..sql.tables import ERROR_SOURCES
@@ -118,22 +118,24 @@ def contrast_row(contrast: Contrast) -> dict[str, Any]:
 def job_errors(job: Any) -> list[dict[str, Any]]:
     """Every error that a job carries, with its meaning and who must act: user, site, operator, nobody or null.
 
-    The exit code of a payload that ended with its pilot is nobody's either.
+    The exit code of a payload that ended with its pilot, or by it, is nobody's either.
     """
     values = job._mapping
     codes = {source: values[f"{source}_error_code"] for source in ERROR_SOURCES} | {"trans": values["trans_exit_code"]}
     stopped = values["pilot_error_code"] in ENDED_WITH_PAYLOAD
+    killed = values["pilot_error_code"] in PAYLOAD_KILLED
     rows = []
     for source, code in codes.items():
         if not code:
             continue
-        with_pilot = stopped and source in ("exe", "trans")
+        why = ENDED_WITH_PILOT if stopped else ENDED_BY_PILOT if killed and code in ENDED_BY_SIGNAL else ""
+        is_of_pilot = bool(why) and source in ("exe", "trans")
         row = {
             "source": source,
             "code": code,
             "diag": values.get(f"{source}_error_diag") or "",
-            "who": "nobody" if with_pilot else who_must_act(source, code, values["trans_exit_code"]),
-            "meaning": ENDED_WITH_PILOT if with_pilot else meaning_of(source, code, values["trans_exit_code"]),
+            "who": "nobody" if is_of_pilot else who_must_act(source, code, values["trans_exit_code"]),
+            "meaning": why if is_of_pilot else meaning_of(source, code, values["trans_exit_code"]),
         }
         rows.append(row)
     return rows

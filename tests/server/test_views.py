@@ -241,6 +241,20 @@ def test_a_job_that_the_kernel_ended_says_so_with_peak_and_limit(
     assert "last words" in owner and "last words" not in other
 
 
+@pytest.mark.parametrize(("exit_code", "who"), [(143, "nobody"), (137, "nobody"), (3, "user")])
+def test_how_the_pilot_ended_a_payload_is_nobodys_fault(
+    pages: FlaskClient, world: Any, engine: sa.Engine, exit_code: int, who: str
+) -> None:
+    (job,) = world.jobs(1)
+    with engine.begin() as tx:
+        codes = {"status": "failed", "pilot_error_code": 1235, "trans_exit_code": exit_code}
+        tx.execute(sa.update(t.jobs).where(t.jobs.c.pandaid == job).values(**codes))
+    found: Any = pages.get(f"/job/{job}/?json").json
+    told = {error["source"]: error for error in found["errors"]}
+    assert (told["pilot"]["who"], told["trans"]["who"]) == ("user", who)
+    assert "sandbox" not in told["trans"]["meaning"]
+
+
 def test_figures_that_no_pilot_can_have_are_drawn(
     pages: FlaskClient, world: Any, engine: sa.Engine, clock: ManualClock
 ) -> None:
