@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from bamboo.core.states import JobState
-from bamboo.sql import history
+from bamboo.sql import history, queue_verdicts
 
 from .database import settle
 from .measuring import Setting, bare_replies, measured, named, tell_errors
@@ -25,6 +26,8 @@ PAGES = (
     *("/datasets/", "/decisions/", "/agents/", "/settings/"),
 )
 #: The one user who asks here would soon hear 429.
+#: For which a broker passes over a queue.
+N_GATES = 12
 UNLIMITED = {"BAMBOO_SERVER__REQUESTS_PER_MINUTE": "0"}
 
 
@@ -66,12 +69,19 @@ def run(setting: Setting, sizes: Sizes) -> Report:
 
 
 def _tell_history(population: Population) -> None:
-    """What the historian would have kept of these jobs."""
+    """What the historian would have kept of these jobs, and brokers of a day."""
     step = history.step_of(population.now)
     with population.engine.begin() as tx:
         history.book_step(tx, step)
     with population.engine.begin() as tx:
         history.take_sample(tx, step)
+    queues = [population.queue(number) for number in range(population.n_queues)]
+    for hour in range(24):
+        at = queue_verdicts.hour_of(population.now - timedelta(hours=hour))
+        common = {"at": at, "n": 1000, "jeditaskid": population.first_task, "last_at": at}
+        rows = [{**common, "queue": queue, "gate": f"gate {gate}"} for queue in queues for gate in range(N_GATES)]
+        with population.engine.begin() as tx:
+            queue_verdicts.add(tx, rows)
 
 
 def views(population: Population, seed: int) -> Mapping[str, Sequence[str]]:
@@ -95,6 +105,8 @@ def views(population: Population, seed: int) -> Mapping[str, Sequence[str]]:
         "page of a task": [f"/task/{task}/" for task in tasks],
         "page of a job": [f"/job/{job}/" for job in jobs],
         "page of a queue": [f"/queue/{population.queue(number)}/" for number in range(population.n_queues)],
+        "page of a site with all queues": ["/site/BENCH/"],
+        "page: decisions about a queue": [f"/decisions/?queue={population.queue(1)}"],
         "page: jobs of a task": [f"/jobs/?jeditaskid={task}" for task in tasks],
         "page: failed jobs at a queue": [f"/jobs/?jobstatus=failed&computingsite={population.queue(1)}"],
         "page: jobs of nobody": ["/jobs/?produsername=nobody"],
