@@ -93,8 +93,10 @@ def _losing_text() -> Iterator[None]:
             raise
 
 
-def tail(path: Path, length: int) -> str:
-    """Return the last `length` bytes written so far as text; empty when there are none."""
+def tail(path: Path, length: int, since: int = 0) -> str:
+    """Return the last `length` bytes written so far, of those after the first `since`, as text; empty without any."""
+    if since:
+        length = max(0, min(length, path.stat().st_size - since)) if path.exists() else 0
     return _tail(path, length).decode("utf-8", "replace").replace("\x00", "?")[-length:]
 
 

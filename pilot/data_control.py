@@ -30,7 +30,6 @@ class DataControl(Component):
         super().__init__(events)
         self._slot = slot
         self._reporter = reporter
-        self._log_from = 0
 
     def handle(self, message: Job) -> None:
         if message.phase is Phase.CLAIMED:
@@ -40,7 +39,7 @@ class DataControl(Component):
 
     def _bring_in(self, job: Job) -> None:
         job.phase = Phase.STAGE_IN
-        self._log_from = self._slot.pilot_log.stat().st_size
+        job.log_from = self._slot.pilot_log.stat().st_size
         with job.timed("stagein"):
             self._guarded(job, lambda: stage_in(job, self._slot, self._guard(job, job.check)))
         if job.failure is None and not job.interrupted.is_set():
@@ -74,7 +73,7 @@ class DataControl(Component):
             target = log_directory(job) / file.lfn
             try:
                 target.parent.mkdir(exist_ok=True)
-                make_log(job, target, self._slot.pilot_log, self._log_from)
+                make_log(job, target, self._slot.pilot_log)
             except OSError as error:
                 raise from_os_error("the log cannot be made", error, Code.LOG_NOT_MADE) from error
             transfer(file, target, job, self._slot, self._guard(job, check), ("pl", "pw"))

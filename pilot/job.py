@@ -53,6 +53,7 @@ class Job:
     peaks: Peaks = field(default_factory=Peaks)
     started_at: float | None = None  #: epoch seconds at the payload's start
     ended_at: float | None = None
+    log_from: int = 0  #: where its part of the pilot's log begins, in bytes
     output_report: dict[str, Transferred] = field(default_factory=dict)
     timing: dict[str, float] = field(default_factory=dict)
     interrupted: threading.Event = field(default_factory=threading.Event)

@@ -18,8 +18,8 @@ PILOT_LOG_BYTES = 4 << 20
 LISTED_FILES = 2000
 
 
-def make_log(job: Job, target: Path, pilot_log: Path, pilot_log_from: int) -> None:
-    """Write the tar file; `pilot_log_from` is where the job's part of the pilot's log begins. Raises OSError."""
+def make_log(job: Job, target: Path, pilot_log: Path) -> None:
+    """Write the tar file, with the job's part of the pilot's log. Raises OSError."""
     folder = f"job.{job.spec.pandaid}.{job.spec.attempt_nr}"
     with tarfile.open(target, "w:gz", compresslevel=6) as archive:
         for name in KEPT:
@@ -32,7 +32,7 @@ def make_log(job: Job, target: Path, pilot_log: Path, pilot_log_from: int) -> No
         if merged.is_file() and not merged.is_symlink():
             archive.add(merged, f"{folder}/{merged.name}", recursive=False)
         with pilot_log.open("rb") as source:
-            source.seek(pilot_log_from)
+            source.seek(job.log_from)
             _add_text(archive, f"{folder}/pilot.log", source.read(PILOT_LOG_BYTES))
         listing = "".join(f"{line}\n" for line in _listing(job.directory)).encode("utf-8", "surrogateescape")
         _add_text(archive, f"{folder}/files.txt", listing)

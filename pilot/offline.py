@@ -38,6 +38,7 @@ from .report import Reporter
 from .server_calls import ServerCalls
 from .slot import Slot
 from .stage_in import stage_in
+from .stage_out import made
 
 NOBODY = "http://127.0.0.1:9"  # there is no server, and nobody is asked
 INTERRUPTED = 130
@@ -111,6 +112,11 @@ def run(wire: Mapping[str, Any], folder: Path, keeper: PayloadKeeper) -> Job:
     transformations = Transformations(slot.server, folder / "transformations", [spec.transformation])
     ranges = EventWorkflow(slot, Reporter(slot))
     PayloadControl(events, slot, transformations, ranges, lambda job: None, lambda job: None).handle(job)
+    if job.failure is None and not job.interrupted.is_set():
+        try:
+            made(job)
+        except PilotError as error:
+            job.fail(error.code, error.diag)
     return job
 
 

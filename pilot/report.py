@@ -103,7 +103,7 @@ class Reporter:
         if job.failure is not None:
             fields["pilot_error_code"] = int(job.failure.code)
             fields["pilot_error_diag"] = job.failure.diag[:DIAG_CHARACTERS]
-            fields["pilot_log"] = tail(self._slot.pilot_log, PILOT_LOG_CHARACTERS)
+            fields["pilot_log"] = tail(self._slot.pilot_log, PILOT_LOG_CHARACTERS, since=job.log_from)
         return fields
 
     def _send(self, job: Job, fields: dict[str, Any], patience: Patience) -> None:

@@ -26,13 +26,17 @@ def stage_out(job: Job, slot: Slot, guard: Guard) -> None:
     """Transfer all outputs; raises PilotError naming every missing one before anything is transferred."""
     if job.spec.event_service:
         return  # its outputs went range by range
-    missing = [file.lfn for file in job.spec.outputs if not (job.directory / file.lfn).is_file()]
-    required = [file.lfn for file in job.spec.outputs if file.lfn in missing and not file.may_be_missing]
+    for file in made(job):
+        transfer(file, job.directory / file.lfn, job, slot, guard, ("pw", "write_lan"))
+
+
+def made(job: Job) -> list[OutputFile]:
+    """The outputs that there are; raises PilotError naming every missing one that must be there."""
+    found = [file for file in job.spec.outputs if (job.directory / file.lfn).is_file()]
+    required = [file.lfn for file in job.spec.outputs if file not in found and not file.may_be_missing]
     if required:
         raise PilotError(Code.OUTPUT_MISSING, f"the payload did not make {told_missing(job, required)}")
-    for file in job.spec.outputs:
-        if file.lfn not in missing:
-            transfer(file, job.directory / file.lfn, job, slot, guard, ("pw", "write_lan"))
+    return found
 
 
 def told_missing(job: Job, lfns: list[str]) -> str:

@@ -41,13 +41,16 @@ def print_errors(info: TaskInfo, most: int | None = None) -> None:
     if info.errors:
         heading("Errors")
         for group in info.errors[:most]:
-            print_error(group)
+            print_error(group, has_finished=bool(info.jobs.get("finished")))
         if most is not None and len(info.errors) > most:
             say(f"… and {count_text(len(info.errors) - most, 'more cause')}: bamboo task show {info.task_id}")
 
 
-def print_error(group: ErrorGroup) -> None:
-    """One cause of failures: how many jobs, what it said, who must act if that is known, where to look."""
+def print_error(group: ErrorGroup, *, has_finished: bool) -> None:
+    """One cause of failures: how many jobs, what it said, who must act if that is known, where to look.
+
+    A job can be set beside one that finished where there is such a one.
+    """
     actor = f" [{group.who} must act]" if group.who else ""
     diag = f": {group.diag}" if group.diag else ""
     noun = f"{group.kind} job" if group.kind in ("build", "merge") else "job"
@@ -55,7 +58,5 @@ def print_error(group: ErrorGroup) -> None:
     if group.meaning:
         say(f"    means: {group.meaning}")
     if group.example_job:
-        say(
-            f"    see: bamboo job show {group.example_job}   bamboo job log {group.example_job}   "
-            f"bamboo job diff {group.example_job}"
-        )
+        verbs = ("show", "log", "diff") if has_finished else ("show", "log")
+        say("    see: " + "   ".join(f"bamboo job {verb} {group.example_job}" for verb in verbs))

@@ -126,14 +126,16 @@ function followLog() {
   const log = document.querySelector("pre[data-log]:not([data-followed])");
   if (!log) return;
   log.dataset.followed = "yes";
-  let isFirst = true;
-  const add = (event) => {
-    const isAtEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 40;
-    log.textContent = ((isFirst ? "" : log.textContent) + JSON.parse(event.data).text).slice(-100000);
-    isFirst = false;
-    if (isAtEnd) log.scrollTop = log.scrollHeight;
+  const addTo = (shown) => {
+    let isFirst = true;
+    return (event) => {
+      const isAtEnd = shown.scrollTop + shown.clientHeight >= shown.scrollHeight - 40;
+      shown.textContent = ((isFirst ? "" : shown.textContent) + JSON.parse(event.data).text).slice(-100000);
+      isFirst = false;
+      if (isAtEnd) shown.scrollTop = shown.scrollHeight;
+    };
   };
-  follow(log.dataset.log, { stdout: add, stderr: add });
+  follow(log.dataset.log, { stdout: addTo(log), stderr: addTo(document.getElementById("log-of-errors")) });
 }
 
 function rememberViews() {
@@ -188,5 +190,6 @@ addEventListener("resize", () => {
 });
 const here = document.querySelector("header [aria-current]");
 if (here) here.closest("ul").scrollLeft = here.offsetLeft - here.closest("ul").clientWidth / 2;
+for (const log of document.querySelectorAll("#log, #log-of-errors")) log.scrollTop = log.scrollHeight;
 afterChange();
 stayUpToDate();

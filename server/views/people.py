@@ -59,6 +59,7 @@ def user(name: str) -> Response:
         causes = activity.causes(tx, since, mine)
     data = {
         "user": name,
+        "notes": [] if found else [f"nobody who has tasks is called {name}: capitals matter, and /users/ lists all"],
         "tasks": [small(task_rows.task_row(task, inputs.get(task.jeditaskid))) for task in found],
         "causes": causes,
     }

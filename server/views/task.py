@@ -43,8 +43,8 @@ class Asked(Query):
 def task_by_query(asked: Asked) -> Response:
     """The page of the task that the query names."""
     query = request.query_string.decode("latin-1")
-    number = asked.jeditaskid or next((word for word in query.split("&") if word.isdigit()), 0)
-    return go_to(path("task", number))
+    number = asked.jeditaskid or next((word for word in query.split("&") if word.isdigit()), None)
+    return go_to("/tasks/" if number is None else path("task", number))
 
 
 @routes.get("/task/<int:task_id>/")
@@ -68,7 +68,7 @@ def task(task_id: int) -> Response:
             "commands": [one._asdict() for one in page_queries.commands_of(tx, task_id)],
         }
         figures = page_queries.job_figures(tx, task_id)
-        ahead = _ahead(tx, row, data["task"])
+        ahead = _ahead(tx, row, data["task"], data["jobs"].get("finished", 0))
     if not is_user():
         data["task"] = {name: value for name, value in data["task"].items() if name not in FOR_USERS}
     shown = {**data, "forecast": asdict(ahead) if ahead else None}
@@ -91,11 +91,15 @@ def by_queue(rows: Iterable[Any]) -> list[dict[str, Any]]:
     return sorted(listed, key=lambda one: -int(str(one["n"])))
 
 
-def _ahead(tx: sa.Connection, row: Any, shown: Mapping[str, Any]) -> Forecast | None:
+def _ahead(tx: sa.Connection, row: Any, shown: Mapping[str, Any], n_finished: int) -> Forecast | None:
     if row.status in TASKS.final:
         return None
     left = shown["nfiles"] - shown["nfilesfinished"] - shown["nfilesfailed"] - shown["nfilesmissing"]
-    return forecast(left, page_queries.last_done(tx, row.jeditaskid), now=context().now())
+    done = page_queries.last_done(tx, row.jeditaskid)
+    if not any(n for _, n in done):  # numbers instead of files, of which jobs do not tell how many they have
+        each = max(1, round(shown["nfilesfinished"] / max(1, n_finished)))
+        done = [(moment, each) for moment, _ in done]
+    return forecast(left, done, now=context().now())
 
 
 def _histograms(row: Any, figures: Iterable[Any]) -> list[Any]:

@@ -8,6 +8,7 @@ from flask import Response
 from pydantic import Field
 
 from ...core.errors import NotFound
+from ...core.states import JOBS, TASKS
 from ...core.why import Why
 from .. import task_commands
 from ..api.task import give
@@ -49,7 +50,9 @@ def why_of_queue(asked: Asked, name: str) -> Response:
 
 
 def _shown(why: Why, back: str, title: str = "") -> Response:
-    return show("why.html", title or f"Why {why.subject} is {why.status}", {"why": why.row(), "back": back})
+    is_over = why.status in {*JOBS.final, *TASKS.final}
+    data = {"why": why.row(), "back": back, "is_over": is_over}
+    return show("why.html", title or f"Why {why.subject} is {why.status}", data)
 
 
 @routes.post("/task/<int:task_id>/command/<verb>")

@@ -63,6 +63,14 @@ def test_a_failing_payload_leaves_its_log_and_last_words(server: ScriptedServer,
     assert "payload ended" in final["pilot_log"]
 
 
+def test_the_log_of_a_job_tells_of_no_other(server: ScriptedServer, run_pilot: Callable[..., int]) -> None:
+    """The pilot may have worked for somebody else before."""
+    server.script.jobs += [job(7, "exit 3"), job(8, "exit 4")]
+    assert run_pilot("--max-jobs", "2", "--timefloor", "-1") == 0
+    told = server.final(8)["pilot_log"]
+    assert "pandaid=8" in told and "pandaid=7" not in told
+
+
 def test_missing_outputs_are_all_named_and_none_is_stored(
     server: ScriptedServer, run_pilot: Callable[..., int]
 ) -> None:

@@ -87,6 +87,14 @@ def test_failures_are_judged_as_by_a_pilot(
     assert words in result["failure"]["diag"] and words in told
 
 
+def test_a_missing_output_is_a_failure_here_too(folder: Path) -> None:
+    outputs = {"outFiles": "o.txt,p.txt", "scopeOut": "s,s"}
+    code, told, result = run(folder, "echo > p.txt", **outputs)
+    assert (code, result["failure"]["code"]) == (1, 1165)
+    assert "here it ended: failed: the payload did not make o.txt\n" in told
+    assert run(folder, "echo > p.txt; echo > o.txt", **outputs)[0] == 0
+
+
 def test_no_words_of_the_payload_drive_the_terminal(folder: Path) -> None:
     end = "failed: \x1b[2Jold\nwords"
     _, told, _ = run(folder, "printf 'a\\033]0;new title\\007b' >&2; exit 65", recordedEnd=end)

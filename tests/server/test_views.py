@@ -241,6 +241,35 @@ def test_a_job_that_the_kernel_ended_says_so_with_peak_and_limit(
     assert "last words" in owner and "last words" not in other
 
 
+def test_numbers_have_an_expected_end_too(
+    pages: FlaskClient, world: Any, engine: sa.Engine, clock: ManualClock
+) -> None:
+    """Jobs of a task without files do not say how many inputs they have."""
+    task = world.task()
+    jobs = world.jobs(4, task=task)
+    with engine.begin() as tx:
+        counts = {"n_files": 20, "n_files_finished": 8, "is_master": True}
+        tx.execute(sa.update(t.datasets).where(t.datasets.c.type == "output").values(**counts))
+    for job in jobs:
+        clock.advance(minutes=1)
+        with engine.begin() as tx:
+            ended = {"status": "finished", "modified_at": clock(), "n_input_files": 0, "kind": "run"}
+            tx.execute(sa.update(t.jobs).where(t.jobs.c.pandaid == job).values(**ended))
+    clock.advance(minutes=1)
+    found: Any = pages.get(f"/task/{task}/?json").json
+    assert found["forecast"]["per_hour"] == 90  # two with each of the last three jobs, in four minutes
+
+
+def test_what_is_over_waits_for_nobody(pages: FlaskClient, world: Any, engine: sa.Engine) -> None:
+    (job,) = world.jobs(1)
+    path, alice = f"/job/{job}/why/", {"X-Bamboo-User": "alice"}
+    assert "It is over" not in pages.get(path, headers=alice).text
+    with engine.begin() as tx:
+        tx.execute(sa.update(t.jobs).where(t.jobs.c.pandaid == job).values(status="failed"))
+    text = pages.get(path, headers=alice).text
+    assert "It is over" in text and "It waits for" not in text
+
+
 @pytest.mark.parametrize(("exit_code", "who"), [(143, "nobody"), (137, "nobody"), (3, "user")])
 def test_how_the_pilot_ended_a_payload_is_nobodys_fault(
     pages: FlaskClient, world: Any, engine: sa.Engine, exit_code: int, who: str
