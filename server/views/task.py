@@ -20,6 +20,8 @@ from ..context import context
 from ..declared import reads
 from ..task_rows import small
 from .chart import histogram
+from .family import tree
+from .scouted import scouted
 from .show import go_to, routes, show
 from .viewer import is_user, viewer
 from .words import path
@@ -78,6 +80,8 @@ def task(task_id: int) -> Response:
         "verbs": _verbs(row) if who is not None and who.may_own(row.user_name, row.vo) else {},
         "may_see": who is not None and who.may_own(row.user_name, row.vo),
         "job_states": list(JOBS.rows),
+        "scouted": scouted(data["decisions"]),
+        "relatives": tree(data["family"]),
     }
     return show("task.html", f"Task {task_id}", {**shown, **more}, rows=shown)
 

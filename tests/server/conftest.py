@@ -42,6 +42,12 @@ def app(settings: Settings, engine: sa.Engine, clock: ManualClock) -> Flask:
     return create_app(settings, engine, clock)
 
 
+@pytest.fixture
+def pages(app: Flask) -> FlaskClient:
+    """A browser of somebody on the server's machine."""
+    return app.test_client()
+
+
 @pytest.fixture(scope="session")
 def issuers_keys() -> tuple[ECKey, RSAKey]:
     """Made once: that takes longer than to ask."""

@@ -26,11 +26,6 @@ BROWSER = {
 }
 
 
-@pytest.fixture
-def pages(app: Flask) -> FlaskClient:
-    return app.test_client()
-
-
 def enter(engine: sa.Engine, now: Any, service: str, host: str = "here", **more: Any) -> None:
     failures = more.pop("failures", 0)
     last = Round(**{"service": service, "seconds": 2.0, "period_seconds": 5.0, **more})

@@ -44,11 +44,6 @@ PAGES = (
 HOSTILE = "<script>alert(1)</script>'\"&{{7*7}}"
 
 
-@pytest.fixture
-def pages(app: Flask) -> FlaskClient:
-    return app.test_client()
-
-
 def get(client: FlaskClient, path: str, status: int = 200) -> str:
     answer = client.get(path)
     assert answer.status_code == status, (path, answer.text)
@@ -239,49 +234,6 @@ def test_a_job_that_the_kernel_ended_says_so_with_peak_and_limit(
         assert "the peak was 96 MB, the limit is 100 MB" in text
         assert text.count("<polyline") == 5 and "python3" in text
     assert "last words" in owner and "last words" not in other
-
-
-def test_numbers_have_an_expected_end_too(
-    pages: FlaskClient, world: Any, engine: sa.Engine, clock: ManualClock
-) -> None:
-    """Jobs of a task without files do not say how many inputs they have."""
-    task = world.task()
-    jobs = world.jobs(4, task=task)
-    with engine.begin() as tx:
-        counts = {"n_files": 20, "n_files_finished": 8, "is_master": True}
-        tx.execute(sa.update(t.datasets).where(t.datasets.c.type == "output").values(**counts))
-    for job in jobs:
-        clock.advance(minutes=1)
-        with engine.begin() as tx:
-            ended = {"status": "finished", "modified_at": clock(), "n_input_files": 0, "kind": "run"}
-            tx.execute(sa.update(t.jobs).where(t.jobs.c.pandaid == job).values(**ended))
-    clock.advance(minutes=1)
-    found: Any = pages.get(f"/task/{task}/?json").json
-    assert found["forecast"]["per_hour"] == 90  # two with each of the last three jobs, in four minutes
-
-
-def test_what_is_over_waits_for_nobody(pages: FlaskClient, world: Any, engine: sa.Engine) -> None:
-    (job,) = world.jobs(1)
-    path, alice = f"/job/{job}/why/", {"X-Bamboo-User": "alice"}
-    assert "It is over" not in pages.get(path, headers=alice).text
-    with engine.begin() as tx:
-        tx.execute(sa.update(t.jobs).where(t.jobs.c.pandaid == job).values(status="failed"))
-    text = pages.get(path, headers=alice).text
-    assert "It is over" in text and "It waits for" not in text
-
-
-@pytest.mark.parametrize(("exit_code", "who"), [(143, "nobody"), (137, "nobody"), (3, "user")])
-def test_how_the_pilot_ended_a_payload_is_nobodys_fault(
-    pages: FlaskClient, world: Any, engine: sa.Engine, exit_code: int, who: str
-) -> None:
-    (job,) = world.jobs(1)
-    with engine.begin() as tx:
-        codes = {"status": "failed", "pilot_error_code": 1235, "trans_exit_code": exit_code}
-        tx.execute(sa.update(t.jobs).where(t.jobs.c.pandaid == job).values(**codes))
-    found: Any = pages.get(f"/job/{job}/?json").json
-    told = {error["source"]: error for error in found["errors"]}
-    assert (told["pilot"]["who"], told["trans"]["who"]) == ("user", who)
-    assert "sandbox" not in told["trans"]["meaning"]
 
 
 def test_figures_that_no_pilot_can_have_are_drawn(
