@@ -134,7 +134,7 @@ def take_all(system: RunningSystem, task: Task, leak: Task) -> None:
         page.goto(f"{alice.web_address()}&page=/")
         for name, path, what, height in (
             ("dashboard", "/?hours=1", "figure[data-drawn]", 900),
-            ("task", f"/task/{task.task_id}/", "#contrasts", 940),
+            ("task", f"/task/{task.task_id}/", "#contrasts", 850),
             ("job", f"/job/{job.job_id}/", "figure", 1060),
             ("errors", "/errors/?hours=1", "figure[data-drawn]", 800),
         ):
