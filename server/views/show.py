@@ -124,7 +124,9 @@ def show_refusal(answered: Response) -> Response:
     """What the API says of a request that was refused, as a page for people."""
     if answered.status_code < 400 or not answered.is_json or not wants_page():
         return answered
-    told: dict[str, Any] = json.loads(answered.get_data())
+    told = json.loads(answered.get_data())
+    if not isinstance(told, dict) or "request_id" not in told:  # no refusal: /readyz says what is missing
+        return answered
     answered.set_data(render("error.html", "Not shown", {"told": told}, now=utc_now()))
     answered.mimetype = "text/html"
     answered.headers.update(HEADERS)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+
 from ...core.errors import BambooError
 from ..auth.caller import Caller
 from ..identity import caller
 
 
 def viewer() -> Caller | None:
-    """The caller of this request, if it shows one that may come in; pages are for everybody."""
+    """The caller of this request, if it shows one that may come in; pages are for everybody.
+
+    Nobody, too, while the database does not tell the time, so that a page can say that it is away.
+    """
     try:
         return caller()
-    except BambooError:
+    except (BambooError, sa.exc.SQLAlchemyError):
         return None
 
 

@@ -21,6 +21,7 @@ from bamboo.core.settings import Settings
 from bamboo.server.app import create_app
 from bamboo.server.auth.access import ANYONE, open_to
 from bamboo.server.old_style import METHODS
+from bamboo.sql.clock import DatabaseClock
 from bamboo.sql.engine import open_engine
 
 
@@ -128,6 +129,20 @@ def test_a_database_that_is_away(away: Any) -> None:
     assert away.get("/livez").status_code == 200
     assert away.get("/api/v1/system/is_alive").json["success"]
     assert away.get("/readyz").status_code == 503
+
+
+def test_pages_say_that_the_database_is_away(settings: Settings) -> None:
+    """Its clock is away with it, by which everybody is asked who they are."""
+    engine = open_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
+    pages = create_app(settings, engine, DatabaseClock(engine)).test_client()
+    for accept in ("*/*", "text/html,application/xhtml+xml,*/*;q=0.8"):
+        for path in ("/tasks/", "/agents/", "/task/1/", "/nothing"):
+            answer = pages.get(path, headers={"Accept": accept})
+            assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
+            assert "the database does not answer" in answer.text
+        assert pages.get("/static/nothing", headers={"Accept": accept}).status_code == 404
+        ready = pages.get("/readyz", headers={"Accept": accept})
+        assert ready.status_code == 503 and "cannot be reached" in ready.json["problems"][0]
 
 
 def test_a_pilot_waits_for_a_database_that_is_away(away: Any) -> None:
