@@ -14,7 +14,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.clock import Clock
-from ..core.errors import BambooError
 from ..core.service import Round
 from . import bulk
 from .error_words import in_words
@@ -64,8 +63,8 @@ class RoundNotes:
             moment = self._clock()
             with self._engine.begin() as tx:
                 enter(tx, last, self._host, failures=told.failures, now=moment)
-        except (sa.exc.SQLAlchemyError, BambooError) as error:
-            extra = {"event": "round_not_entered", "service": last.service, "why": str(error)}
+        except Exception as error:  # noqa: BLE001 - whatever it is: the service has its own work to do
+            extra = {"event": "round_not_entered", "service": last.service, "why": repr(error)}
             log.debug("a round was not entered", extra=extra)
 
 
@@ -76,13 +75,18 @@ def enter(tx: sa.Connection, last: Round, host: str, *, failures: int, now: date
         "seconds": last.seconds,
         "period_seconds": last.period_seconds,
         "failures": failures,
-        "error": in_words(last.error)[:LONGEST_ERROR] if last.error else None,
+        "error": _told_text(in_words(last.error)) if last.error else None,
         "told_at": now,
         **({"worked_at": now} if last.worked else {}),
     }
     mine = (service_rounds.c.service == last.service, service_rounds.c.host == host)
     if tx.execute(sa.update(service_rounds).where(*mine).values(values)).rowcount == 0:
         bulk.insert_new(tx, service_rounds, ("service", "host"), [{"service": last.service, "host": host, **values}])
+
+
+def _told_text(text: str) -> str:
+    """A text as databases take it: those of errors may have in them what somebody sent."""
+    return text[:LONGEST_ERROR].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def last_rounds(tx: sa.Connection, *, limit: int = 1000) -> Sequence[sa.Row[Any]]:

@@ -48,6 +48,20 @@ def test_failures_are_entered_at_once_and_their_end_too(
     assert (last(engine).failures, last(engine).error) == (0, None)
 
 
+@pytest.mark.parametrize("text", ["what somebody sent: \udcff", "a\0b"])
+def test_an_error_may_say_what_no_database_takes(notes: RoundNotes, engine: sa.Engine, text: str) -> None:
+    notes.note(Round("one", 0.1, 1.0, error=ValueError(text)))
+    assert last(engine).error == "ValueError: " + text.replace("\udcff", "?").replace("\0", "\ufffd")
+
+
+def test_an_error_without_words_harms_no_round(notes: RoundNotes) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise LookupError
+
+    notes.note(Round("one", 0.1, 1.0, error=Mute()))
+
+
 def test_a_database_that_is_away_harms_no_round(clock: ManualClock) -> None:
     away = sa.create_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
     RoundNotes(away, clock, section="test").note(Round("one", 0.1, 1.0))
