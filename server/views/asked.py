@@ -188,6 +188,8 @@ ERROR_COLUMNS: Mapping[str, str] = {
 }
 
 
+#: Readers and proxies take headers of few kilobytes: so many notes are told.
+MOST_NOTES = 5
 #: Parameters of every page.
 _OF_PAGES = frozenset({"json"})
 
@@ -198,14 +200,18 @@ def notes(asked: Query, states: Mapping[str, Iterable[str]]) -> list[str]:
     `states` has the parameters that are states, each with those that there are.
     """
     known = asked.__class__.model_fields
-    given = [name for name in request.args if name not in known and name not in _OF_PAGES]
-    told = [f"there is no parameter {name[:40]!a} here, and it was passed over: {guess(name, known)}" for name in given]
+    wrong: list[tuple[str, str, Iterable[str]]] = [
+        (f"there is no parameter {name[:40]!a} here, and it was passed over", name, known)
+        for name in request.args
+        if name not in known and name not in _OF_PAGES
+    ]
     for name, there_are in states.items():
         words = {str(state) for state in there_are}
         for word in alternatives(getattr(asked, name) or ""):
             if "*" not in word and word not in words:
-                told.append(f"there is no state {word[:40]!a}: {guess(word, words)}")
-    return told
+                wrong.append((f"there is no state {word[:40]!a}", word, words))
+    told = [f"{what}: {guess(word, words)}" for what, word, words in wrong[:MOST_NOTES]]
+    return told + [f"and {len(wrong) - MOST_NOTES} more"] * (len(wrong) > MOST_NOTES)
 
 
 def alternatives(text: str) -> list[str]:

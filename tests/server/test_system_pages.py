@@ -148,6 +148,8 @@ def test_what_a_list_passes_over_is_told(pages: FlaskClient, world: Any) -> None
     strange = pages.get("/jobs/", query_string={"json": "", "\r\n€": "x", "jobstatus": "gone"})
     assert len(json.loads(strange.headers["X-Bamboo-Notes"])) == 2
     assert "X-Bamboo-Notes" not in pages.get("/jobs/?json&hours=1&jobstatus=failed").headers
+    many = pages.get("/jobs/?json&" + "&".join(f"x{n}=1" for n in range(2000))).headers["X-Bamboo-Notes"]
+    assert len(many) < 4096 and json.loads(many)[-1] == "and 1995 more"
 
 
 def test_a_site_shows_its_storages_as_a_table(pages: FlaskClient, world: Any, engine: sa.Engine) -> None:
