@@ -62,8 +62,9 @@ OPEN = frozenset({"views.static_file", "views.sign_in", "views.sign_out"})
 
 def wants_json() -> bool:
     """Whether the request asks for the data behind a page: `?json`, `?json=1`, or a header Accept that says so."""
-    accepted = request.accept_mimetypes
-    return "json" in request.args or accepted["application/json"] > accepted["text/html"]
+    # Where both are as good, as for `application/json, */*` of browsers' scripts, what is named goes before `*`.
+    best = request.accept_mimetypes.best_match(["text/html", "application/json"])
+    return "json" in request.args or best == "application/json"
 
 
 def show(template: str, title: str, data: Mapping[str, Any], *, rows: Any = None) -> Response:

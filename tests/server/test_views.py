@@ -63,7 +63,10 @@ def test_a_page_is_there_empty_and_with_work_and_as_json(pages: FlaskClient, wor
     assert "<h1>" in text and 'lang="en"' in text
     answer = pages.get(path + ("&" if "?" in path else "?") + "json")
     assert answer.status_code == 200 and answer.json is not None
-    assert pages.get(path, headers={"Accept": "application/json"}).json == answer.json
+    for accept in ("application/json", "application/json, text/plain, */*", "application/json;q=0.9, */*;q=0.8"):
+        assert pages.get(path, headers={"Accept": accept}).json == answer.json
+    for accept in ("*/*", "text/html,application/xhtml+xml,*/*;q=0.8", "text/html, application/json"):
+        assert pages.get(path, headers={"Accept": accept}).mimetype == "text/html"
 
 
 def test_what_only_a_pilot_may_know_is_on_no_page(pages: FlaskClient, world: Any, clock: ManualClock) -> None:
