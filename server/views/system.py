@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -57,13 +57,16 @@ def _services(tx: sa.Connection, now: datetime) -> list[dict[str, Any]]:
     """Each agent and chore on each machine with its lag. A chore that runs on one machine at a time is as late as the
     machine which ran it last. Why one fails is for administrators: it may name things of users."""
     rows = service_rounds.last_rounds(tx)
-    lags = {(row.service, row.host): service_rounds.lag(row, now) for row in rows}
+    lags = [service_rounds.lag(row, now) for row in rows]
+    least: dict[str, timedelta] = {}
+    for row, lag in zip(rows, lags, strict=True):
+        least[row.service] = min(lag, least.get(row.service, lag))
     one_at_a_time = {row.name for row in page_queries.all_leases(tx)}
+    may_know = is_administrator()
     told: list[dict[str, Any]] = []
-    for row in rows:
-        of_all = [lag for (service, _), lag in lags.items() if service == row.service]
-        lag = min(of_all) if row.service in one_at_a_time else lags[row.service, row.host]
-        reason = {"error": row.error} if is_administrator() else {}
+    for row, own in zip(rows, lags, strict=True):
+        lag = least[row.service] if row.service in one_at_a_time else own
+        reason = {"error": row.error} if may_know else {}
         shown = {name: getattr(row, name) for name in SHOWN_OF_SERVICES}
         told.append(shown | {"lag_seconds": round(lag.total_seconds())} | reason)
     return told
