@@ -100,6 +100,7 @@ class Gateway:
         self._app = app
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="request")
         self._most_taken = threads + max_waiting
+        self._most_for_listeners = threads + max_waiting // 2  #: all of a process come at once when it has ended
         self._n_taken = 0  #: requests that have a thread or wait for one
         self._max_body_bytes = max_body_bytes
         self._max_upload_bytes = max_upload_bytes
@@ -137,7 +138,7 @@ class Gateway:
                 protocol.response_bytes(200, _headers(sent.request_id), answered)
                 return
         with body:
-            if self._n_taken >= self._most_taken:
+            if self._n_taken >= (self._most_for_listeners if scope.path == ORDERS_PATH else self._most_taken):
                 self._refuse(scope, protocol, Unavailable("the server has too much to do", hint="try again soon"))
                 return
             loop, environment = asyncio.get_running_loop(), _environment(scope, body, size)

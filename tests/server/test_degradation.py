@@ -149,6 +149,23 @@ def test_more_than_can_wait_are_sent_away_at_once(
         assert sorted(reply.status for reply in replies) == [200, 200, 503, 503, 503]
 
 
+def test_listeners_leave_room_for_requests_to_wait(
+    postgres_url: str, engine: sa.Engine, world: World, tmp_path: Path
+) -> None:
+    """Thousands come at once when a process ends: they take half of the room, and come again much later."""
+    task = world.task()
+    with served(postgres_url, tmp_path / "cache", workers=1, threads=1, max_waiting=1, lock_seconds=60) as server:
+        with engine.begin() as tx:
+            tx.exec_driver_sql("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
+            replies: list[Reply] = []
+            together = threading.Thread(target=all_at_once, args=([busy(server, task)], replies))
+            together.start()
+            until_somebody_waits(engine)
+            assert is_told_to_come_again(server.get("/api/v1/pilot/orders?job_id=1"))
+        together.join()
+        assert [reply.status for reply in replies] == [200]
+
+
 UPLOAD = "/api/v1/file_server/upload_cache_file"
 
 
