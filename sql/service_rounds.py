@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 60.0
 #: One that has work says so this often.
 BUSY_SECONDS = 5.0
+#: Rounds are left out for so long while nobody writes, however short the period.
+REST_SECONDS = 5.0
+#: After failures the next round may be so much later.
+FAILED_SECONDS = 60.0
 LONGEST_ERROR = 1000
 LONGEST_NAME = 64
 
@@ -98,10 +102,13 @@ def last_rounds(tx: sa.Connection, *, limit: int = 1000) -> Sequence[sa.Row[Any]
 def lag(row: Any, now: datetime) -> timedelta:
     """How much later than usual a service is with a word of its next round; zero for one that is in time.
 
-    Its round may take as long as the last one took once more.
+    Its round may take as long as the last one took once more. The first round that ends after `IDLE_SECONDS` is told,
+    which is a period later at the worst.
     """
-    usual = timedelta(seconds=max(row.period_seconds, IDLE_SECONDS) + row.seconds)
-    late: timedelta = now - row.told_at - usual
+    usual = IDLE_SECONDS + max(row.period_seconds, REST_SECONDS) + row.seconds
+    if row.failures:
+        usual += FAILED_SECONDS
+    late: timedelta = now - row.told_at - timedelta(seconds=usual)
     return max(timedelta(0), late)
 
 

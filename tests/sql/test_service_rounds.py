@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from bamboo.core.clock import ManualClock
 from bamboo.core.service import Round
 from bamboo.sql import service_rounds
-from bamboo.sql.service_rounds import IDLE_SECONDS, RoundNotes
+from bamboo.sql.service_rounds import RoundNotes
 
 
 @pytest.fixture
@@ -72,9 +73,22 @@ def test_a_service_is_late_after_a_period_a_minute_and_its_last_round(
 ) -> None:
     notes.note(Round("one", 30.0, 600.0))
     row = last(engine)
-    assert service_rounds.lag(row, clock() + timedelta(seconds=630)) == timedelta(0)
-    assert service_rounds.lag(row, clock() + timedelta(seconds=640)) == timedelta(seconds=10)
-    assert IDLE_SECONDS < 600
+    assert service_rounds.lag(row, clock() + timedelta(seconds=690)) == timedelta(0)
+    assert service_rounds.lag(row, clock() + timedelta(seconds=700)) == timedelta(seconds=10)
+
+
+@pytest.mark.parametrize("period_seconds", [0.3, 1.0, 7.0, 45.0, 59.0, 60.0, 600.0])
+def test_a_service_that_works_is_never_late(
+    engine: sa.Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, period_seconds: float
+) -> None:
+    """Whatever its period is, and whether it fails or not."""
+    monkeypatch.setattr(time, "monotonic", lambda: clock().timestamp())
+    notes = RoundNotes(engine, clock, section="test")
+    for error, pause in ((None, max(5.0, period_seconds)), (ValueError("no"), max(60.0, period_seconds))):
+        for _ in range(30):
+            notes.note(Round("one", 0.01, period_seconds, error=error))
+            clock.advance(seconds=pause - 0.001)
+            assert service_rounds.lag(last(engine), clock()) == timedelta(0)
 
 
 def test_services_of_machines_that_are_gone_are_forgotten(
