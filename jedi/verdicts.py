@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from datetime import datetime
 
+from ..core.plain_text import storable
 from ..plugins.contracts import Choice
 from ..sql import queue_verdicts
 from .context import Context
@@ -14,7 +15,7 @@ from .context import Context
 ENTER_SECONDS = 60.0
 #: Reasons are words of plugins, of which there may be any number: beyond so many of queues and reasons none is added.
 MOST = 20_000
-LONGEST_GATE = 128
+LONGEST_NAME = 128
 
 
 class Verdicts:
@@ -30,8 +31,8 @@ class Verdicts:
         """Count for a task what was said of each queue."""
         now = self._context.clock()
         said = [(queue, "") for queue in choice.chosen]
-        said += [(queue, gate[:LONGEST_GATE]) for gate, queues in choice.rejected.items() for queue in queues]
-        for key in said:
+        said += [(queue, gate) for gate, queues in choice.rejected.items() for queue in queues]
+        for key in ((storable(queue, LONGEST_NAME), storable(gate, LONGEST_NAME)) for queue, gate in said):
             if key in self._n or len(self._n) < MOST:
                 self._n[key] += 1
                 self._last[key] = (jeditaskid, now)

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.clock import Clock
+from ..core.plain_text import storable
 from ..core.service import Round
 from . import bulk
 from .error_words import in_words
@@ -79,18 +80,13 @@ def enter(tx: sa.Connection, last: Round, host: str, *, failures: int, now: date
         "seconds": last.seconds,
         "period_seconds": last.period_seconds,
         "failures": failures,
-        "error": _told_text(in_words(last.error)) if last.error else None,
+        "error": storable(in_words(last.error), LONGEST_ERROR) if last.error else None,
         "told_at": now,
         **({"worked_at": now} if last.worked else {}),
     }
     mine = (service_rounds.c.service == last.service, service_rounds.c.host == host)
     if tx.execute(sa.update(service_rounds).where(*mine).values(values)).rowcount == 0:
         bulk.insert_new(tx, service_rounds, ("service", "host"), [{"service": last.service, "host": host, **values}])
-
-
-def _told_text(text: str) -> str:
-    """A text as databases take it: those of errors may have in them what somebody sent."""
-    return text[:LONGEST_ERROR].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def last_rounds(tx: sa.Connection, *, limit: int = 1000) -> Sequence[sa.Row[Any]]:
