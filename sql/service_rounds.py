@@ -90,9 +90,9 @@ def enter(tx: sa.Connection, last: Round, host: str, *, failures: int, now: date
 
 
 def last_rounds(tx: sa.Connection, *, limit: int = 1000) -> Sequence[sa.Row[Any]]:
-    """The last round of each service on each machine, by name."""
-    by_name = sa.select(service_rounds).order_by(service_rounds.c.service, service_rounds.c.host)
-    return tx.execute(by_name.limit(limit)).all()
+    """The last round of each service on each machine, by name; those that told theirs last, if there are too many."""
+    newest = sa.select(service_rounds).order_by(service_rounds.c.told_at.desc()).limit(limit)
+    return sorted(tx.execute(newest), key=lambda row: (row.service, row.host))
 
 
 def lag(row: Any, now: datetime) -> timedelta:

@@ -91,6 +91,18 @@ def test_a_service_that_works_is_never_late(
             assert service_rounds.lag(last(engine), clock()) == timedelta(0)
 
 
+def test_machines_that_are_gone_hide_no_other(notes: RoundNotes, engine: sa.Engine, clock: ManualClock) -> None:
+    """Containers have a new name with each start, and are kept for a week."""
+    for host in ("pod1", "pod2", "pod3"):
+        with engine.begin() as tx:
+            service_rounds.enter(tx, Round("daemon/adder", 0.1, 1.0), host, failures=0, now=clock())
+        clock.advance(hours=1)
+    notes.note(Round("one", 0.1, 1.0))
+    with engine.connect() as tx:
+        shown = [(row.service, row.host) for row in service_rounds.last_rounds(tx, limit=2)]
+    assert shown[0] == ("daemon/adder", "pod3") and shown[1][0] == "test/one"
+
+
 def test_services_of_machines_that_are_gone_are_forgotten(
     notes: RoundNotes, engine: sa.Engine, clock: ManualClock
 ) -> None:
