@@ -54,6 +54,7 @@ class Post:
 
     section: str
     agent: type[Agent]
+    place: int  #: among those for the same agent
     period_seconds: float
     sign_of_life: Synchronized[float]
     process: ForkProcess | None = None
@@ -68,10 +69,10 @@ class Master:
     def __init__(self, settings: Settings, read_again: Callable[[], Settings] | None = None) -> None:
         self._settings = settings
         self._posts = [
-            Post(section, agent, period, _fork.Value("d", 0.0))
+            Post(section, agent, place, period, _fork.Value("d", 0.0))
             for section, agents in AGENTS.items()
             for agent in agents
-            for period in _periods(settings, section, agent)
+            for place, period in enumerate(_periods(settings, section, agent), 1)
         ]
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_writer, False)
@@ -236,7 +237,7 @@ def _be_agent(post: Post, settings: Settings, shared: Context | None, master_pid
     may_rest = None
     if post.period_seconds < LONGEST_REST_SECONDS:
         may_rest = Rest(agent, ChangeWatch(context.engine), context.clock)
-    notes = RoundNotes(context.engine, context.clock, section="jedi")
+    notes = RoundNotes(context.engine, context.clock, section="jedi", place=post.place)
     watched = _Watched(agent, post.sign_of_life)
     run_service(watched, stop, period_seconds=post.period_seconds, may_rest=may_rest, note=notes.note)
     context.engine.dispose()

@@ -199,7 +199,7 @@ class Transport:
 
 def _seconds(retry_after: str) -> float:
     words = retry_after.strip()
-    return float(words) if words.isdigit() else 0.0
+    return float(words) if words.isascii() and words.isdecimal() and len(words) < 8 else 0.0
 
 
 def get_elsewhere(url: str, timeout: float) -> Answer:

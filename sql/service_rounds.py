@@ -47,12 +47,13 @@ class RoundNotes:
     For one thread. A round never fails because it could not be entered.
     """
 
-    def __init__(self, engine: sa.Engine, clock: Clock, *, section: str) -> None:
-        """`section` is the part of the system that the services are of, such as `jedi`."""
+    def __init__(self, engine: sa.Engine, clock: Clock, *, section: str, place: int = 1) -> None:
+        """`section` is the part of the system that the services are of, such as `jedi`; `place` tells processes of one
+        service on one machine apart."""
         self._engine = engine
         self._clock = clock
         self._section = section
-        self._host = socket.gethostname()[:128]
+        self._host = socket.gethostname()[:120] + (f" ({place})" if place > 1 else "")
         self._told: dict[str, _Told] = {}
 
     def note(self, last: Round) -> None:

@@ -22,7 +22,7 @@ PAGE = 1000
 #: One run does no more pages of each kind; with `loop` the next follows at once.
 PAGES = 20
 #: Services of machines of which nothing is heard any more are shown so long.
-SERVICES_KEPT = timedelta(days=7)
+SERVICES_KEPT = timedelta(days=1)
 KEEP_PER_TASK = tunable(
     "pandaserver",
     "decisions",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -149,10 +150,10 @@ def gone(pids: set[int]) -> bool:
     return pids.isdisjoint(processes())
 
 
-def entered(engine: sa.Engine) -> set[str]:
-    """The agents that have entered a round."""
+def entered(engine: sa.Engine) -> set[tuple[str, str]]:
+    """The agents that have entered a round, with their places."""
     with engine.connect() as tx:
-        return {row.service for row in service_rounds.last_rounds(tx)}
+        return {(row.service, row.host) for row in service_rounds.last_rounds(tx)}
 
 
 def test_agents_run_as_configured_and_stop_when_told(
@@ -162,8 +163,13 @@ def test_agents_run_as_configured_and_stop_when_told(
     master = start_master(jobgen={"procConfig": "::3"}, confeeder={"procConfig": "wlcg::1, atlas:user:1"})
     agents = master.wait_for_agents(7 + 2 * 3 + 2)
     eventually(lambda: master.events("master_started"), "the master to be up")
-    eventually(lambda: len(entered(engine)) == 10, "each kind of agent to enter a round")
-    assert {"jedi/task_refiner", "jedi/job_generator", "jedi/watch_dog"} <= entered(engine)
+    eventually(lambda: len(entered(engine)) == 7 + 2 * 3 + 2, "each agent to enter a round")
+    host = socket.gethostname()
+    assert {
+        ("jedi/task_refiner", host),
+        ("jedi/job_generator", host),
+        ("jedi/job_generator", f"{host} (3)"),
+    } <= entered(engine)
     assert master.stop() < 60
     assert gone(agents)
     assert master.events("agent_died") == []

@@ -24,6 +24,7 @@ from bamboo.pilot.limits import IdleWatch
 from bamboo.pilot.metrics import MIN_LOOKS, Trend
 from bamboo.pilot.payload_command import literal
 from bamboo.pilot.queue_data import rucio_path
+from bamboo.pilot.transport import Answer
 
 PACKAGE = Path(bamboo.pilot.__file__).parent
 
@@ -156,3 +157,8 @@ def test_few_looks_or_one_moment_show_no_trend() -> None:
     assert seen([(5.0, n) for n in range(MIN_LOOKS)]).slope() is None
     # 10 and 20 kB by turns, 8 kB more each time: the turns hardly tilt the line
     assert seen([(n, 8 * n + 10 * (1 + n % 2)) for n in range(100)]).slope() == pytest.approx(8, abs=0.01)
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("30", 30.0), (" 5 ", 5.0), ("²", 0.0), ("9" * 400, 0.0), ("soon", 0.0)])
+def test_what_cannot_be_a_time_to_wait_is_none(said: str, seconds: float) -> None:
+    assert Answer(503, {"retry-after": said}, b"").retry_after == seconds
