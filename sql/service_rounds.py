@@ -30,6 +30,8 @@ BUSY_SECONDS = 5.0
 REST_SECONDS = 5.0
 #: After failures the next round may be so much later.
 FAILED_SECONDS = 60.0
+#: A service that fails so often in a row will not recover by itself.
+FAILS_OFTEN = 3
 LONGEST_ERROR = 1000
 LONGEST_NAME = 64
 
@@ -94,6 +96,17 @@ def last_rounds(tx: sa.Connection, *, limit: int = 1000) -> Sequence[sa.Row[Any]
     """The last round of each service on each machine, by name; those that told theirs last, if there are too many."""
     newest = sa.select(service_rounds).order_by(service_rounds.c.told_at.desc()).limit(limit)
     return sorted(tx.execute(newest), key=lambda row: (row.service, row.host))
+
+
+def newest(rows: Sequence[sa.Row[Any]]) -> dict[str, sa.Row[Any]]:
+    """Of each service the round that was told last, wherever: {service: row}, by name."""
+    found = {row.service: row for row in sorted(rows, key=lambda row: row.told_at)}
+    return dict(sorted(found.items()))
+
+
+def unwell(rows: Sequence[sa.Row[Any]], now: datetime) -> list[str]:
+    """The services that are silent everywhere, or whose last rounds failed where one was told last."""
+    return [name for name, row in newest(rows).items() if lag(row, now) or row.failures >= FAILS_OFTEN]
 
 
 def lag(row: Any, now: datetime) -> timedelta:

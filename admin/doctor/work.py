@@ -13,8 +13,6 @@ from .findings import Check, Finding
 from .patient import Patient
 
 CHECK = Check("work")
-#: A service that fails so often in a row will not recover by itself.
-FAILS_OFTEN = 3
 
 
 def check(patient: Patient) -> Iterator[Finding]:
@@ -45,17 +43,14 @@ def check(patient: Patient) -> Iterator[Finding]:
 
 def _services(rounds: Sequence[Any], now: datetime, late: timedelta) -> Iterator[Finding]:
     """Agents and chores that are silent everywhere, or fail again and again where they were last heard of."""
-    newest: dict[str, Any] = {}
-    for row in sorted(rounds, key=lambda row: row.told_at):
-        newest[row.service] = row
-    if not newest:
+    if not rounds:
         yield CHECK.warning("agents", "none has run yet", "start `bamboo jedi` and `bamboo daemon`, or `bamboo up`")
-    for service, row in sorted(newest.items()):
+    for service, row in service_rounds.newest(rounds).items():
         silent = service_rounds.lag(row, now)
         if silent > late:
             told = f"nothing was heard of it since {row.told_at:%Y-%m-%d %H:%M:%S} (on {row.host})"
             yield CHECK.fault(service, told, "start it where it should run, or look into its log there")
-        elif row.failures >= FAILS_OFTEN:
+        elif row.failures >= service_rounds.FAILS_OFTEN:
             told = f"its last {row.failures} rounds failed on {row.host}: {row.error}"
             yield CHECK.fault(service, told, "its log has the whole story")
         else:

@@ -10,7 +10,7 @@ from flask import Response
 from pydantic import Field
 
 from ...core.states import TASKS
-from ...sql import counts, task_queries
+from ...sql import counts, service_rounds, task_queries
 from ..auth.access import NOBODY, open_to
 from ..bodies import Query
 from ..context import context
@@ -49,5 +49,6 @@ def dashboard(asked: Asked) -> Response:
             "running": {name: rows[: activity.SHOWN] for name, rows in running.by.items()},
             "causes": activity.causes(tx, since),
             "ended": activity.ended(tx, since),
+            "unwell": service_rounds.unwell(service_rounds.last_rounds(tx), now),
         }
     return show("dashboard.html", "Dashboard", {**data, "charts": charts}, rows=data)

@@ -51,6 +51,19 @@ def test_an_agent_that_is_silent_is_late(pages: FlaskClient, engine: sa.Engine, 
     assert text.count("late by 25 s") == 1 and text.count("in time") == 1
 
 
+def test_the_dashboard_says_who_is_late_or_fails(pages: FlaskClient, engine: sa.Engine, clock: ManualClock) -> None:
+    """By those who told of a round last: a machine that is gone is none of it while others work."""
+    enter(engine, clock(), "daemon/adder", "gone")
+    enter(engine, clock(), "jedi/task_broker")
+    clock.advance(minutes=3)
+    enter(engine, clock(), "daemon/adder", "here")
+    enter(engine, clock(), "daemon/watcher", error=ValueError("no"), failures=3)
+    enter(engine, clock(), "daemon/closer", error=ValueError("no"), failures=1)
+    found: Any = pages.get("/?json").json
+    assert found["unwell"] == ["daemon/watcher", "jedi/task_broker"]
+    assert "daemon/watcher, jedi/task_broker</p>" in pages.get("/").text
+
+
 def test_a_chore_of_one_machine_at_a_time_is_late_with_all_of_them(
     pages: FlaskClient, engine: sa.Engine, clock: ManualClock
 ) -> None:
