@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -45,23 +46,23 @@ def agents() -> Response:
     """The last rounds of agents and chores, work that goes by leases, and tasks that agents hold."""
     now = context().now()
     with context().reading() as tx:
+        leases = page_queries.all_leases(tx)
         data = {
-            "services": _services(tx, now),
-            "leases": [row._asdict() for row in page_queries.all_leases(tx)],
+            "services": _services(tx, {row.name for row in leases}, now),
+            "leases": [row._asdict() for row in leases],
             "tasks": [row._asdict() for row in page_queries.tasks_at_work(tx, now=now, limit=SHOWN)],
         }
     return show("agents.html", "Agents and chores", data)
 
 
-def _services(tx: sa.Connection, now: datetime) -> list[dict[str, Any]]:
-    """Each agent and chore on each machine with its lag. A chore that runs on one machine at a time is as late as the
-    machine which ran it last. Why one fails is for administrators: it may name things of users."""
+def _services(tx: sa.Connection, one_at_a_time: Container[str], now: datetime) -> list[dict[str, Any]]:
+    """Each agent and chore on each machine with its lag. One of those that run on one machine at a time is as late as
+    the machine which ran it last. Why one fails is for administrators: it may name things of users."""
     rows = service_rounds.last_rounds(tx)
     lags = [service_rounds.lag(row, now) for row in rows]
     least: dict[str, timedelta] = {}
     for row, lag in zip(rows, lags, strict=True):
         least[row.service] = min(lag, least.get(row.service, lag))
-    one_at_a_time = {row.name for row in page_queries.all_leases(tx)}
     may_know = is_administrator()
     told: list[dict[str, Any]] = []
     for row, own in zip(rows, lags, strict=True):
